@@ -1,0 +1,309 @@
+//! The one definition of the command line. The parser, the help, the manual pages and the completions
+//! all come from it. It reads what was written and does nothing.
+//!
+//! A doc comment here is what an operator reads: the first paragraph after `-h`, all of it after
+//! `--help` and in the manual. It promises only what this version does.
+
+mod bot;
+mod values;
+
+pub use bot::{BotVerb, Chosen, Create, Named};
+pub use values::{Assignment, LogOwner, Since, TokenArg};
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand};
+use serde_json::{Map, Value};
+
+use super::examples;
+use crate::model::bot::BotId;
+use crate::model::units::parse_duration;
+
+/// Runs many chat bots on one host, each in its own process
+///
+/// multibot starts every bot in a process of its own, watches that it works, restarts it with
+/// judgement, and says what happened. A bot is any program in any language, or the built-in one. One
+/// supervisor looks after all bots of one home directory.
+///
+/// Everything about one bot stands under `multibot bot`; every command explains itself with `--help`,
+/// with examples.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "multibot",
+    version,
+    after_long_help = examples::text(""),
+    arg_required_else_help = true,
+    subcommand_required = true,
+    subcommand_value_name = "COMMAND",
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Directory of the bots and all about them [default: ~/.local/state/multibot]
+    #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
+    pub home: Option<PathBuf>,
+
+    /// Log more in `up` and `start --foreground`: -v debug, -vv trace
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = GLOBAL)]
+    pub verbose: u8,
+
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const GLOBAL: &str = "Global options";
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Verb {
+    /// Apply a file or folder of bots and run all bots here, in the foreground
+    ///
+    /// Creates or updates the bots that PATH describes, as `multibot apply` does, then runs the
+    /// supervisor in this terminal and follows the logs of all bots. Ctrl-C stops the bots and ends it.
+    ///
+    /// Good for trying things out, and for containers. `multibot start` does the same in the background.
+    #[command(after_long_help = examples::text("up"))]
+    Up(Up),
+
+    /// Start the supervisor in the background, and with it every wanted bot
+    ///
+    /// Returns when every wanted bot is running or has failed, and says which; on a terminal it shows
+    /// how far it is. Where a supervisor runs already, that one goes on and this is no fault.
+    ///
+    /// Exit code 0 means that every wanted bot runs, 1 that some bot does not.
+    #[command(after_long_help = examples::text("start"))]
+    Start(Start),
+
+    /// Stop all bots, then the supervisor
+    ///
+    /// Every bot is asked to end by its stop signal (stop.signal) and has its grace (stop.grace, 10s by
+    /// default); then it is killed with all that it started. Which bots are wanted does not change: the
+    /// next `multibot start` brings the same ones back.
+    #[command(after_long_help = examples::text("stop"))]
+    Stop(Stop),
+
+    /// Show what every bot is doing, and whether all is well
+    ///
+    /// One row for each bot: what is wanted, what is so, and why. The last line counts them. The states
+    /// are explained in multibot-lifecycle(7).
+    ///
+    /// Exit code 0 means that every wanted bot runs, 1 that some bot does not (unhealthy and held count
+    /// as not running), 3 that no supervisor runs. A bot that was stopped on purpose spoils nothing.
+    #[command(after_long_help = examples::text("status"))]
+    Status(Status),
+
+    /// List the bots that there are, with or without a running supervisor
+    #[command(after_long_help = examples::text("list"))]
+    List(List),
+
+    /// Create, change, start and stop single bots
+    ///
+    /// A bot is wanted up or wanted down. `start` and `stop` change that for good: it holds across
+    /// restarts of the supervisor and of the host, whatever the bot does.
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        subcommand_value_name = "COMMAND",
+        after_long_help = examples::text("bot")
+    )]
+    Bot(BotVerb),
+
+    /// Create and update bots as YAML files describe them
+    ///
+    /// PATH is one file, or a folder of which every *.yaml and *.yml file is read. All files are checked
+    /// first; with any fault in them nothing is changed, and every fault is told with its file, line
+    /// and column. Bots that no file names stay as they are.
+    ///
+    /// The keys are explained in multibot-bot(5).
+    #[command(after_long_help = examples::text("apply"))]
+    Apply(Apply),
+
+    /// Show what bots have written, and follow it
+    ///
+    /// Several logs are shown as one, ordered by time, each line with its bot in front. Without a name
+    /// all bots are shown, and the supervisor's own log as `[supervisor]`. Tokens were masked before they
+    /// were written.
+    #[command(after_long_help = examples::text("logs"))]
+    Logs(Logs),
+
+    /// Send a message or a command to a bot
+    ///
+    /// The message is put into the bot's inbox and is safe there: it is accepted while the bot is down or
+    /// no supervisor runs, and read when the bot runs again. The bot must read its inbox for this to have
+    /// an effect; the built-in ones do.
+    #[command(
+        override_usage = "multibot send [OPTIONS] <BOT> <NAME|--text <TEXT>>",
+        after_long_help = examples::text("send")
+    )]
+    Send(Send),
+
+    /// Show what happened: starts, ends, restarts, and what bots said of themselves
+    #[command(after_long_help = examples::text("events"))]
+    Events(Events),
+
+    /// Show who changed what, and what limits have done
+    #[command(after_long_help = examples::text("audit"))]
+    Audit(Audit),
+
+    /// Print the completions of a shell
+    ///
+    /// Put the text where your shell looks for completions; the examples show how.
+    #[command(after_long_help = examples::text("completions"))]
+    Completions(Completions),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Up {
+    /// File or folder with bots in YAML
+    ///
+    /// Without it the bots that there are already are run.
+    pub path: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Start {
+    /// Stay in the foreground, for systemd, containers and a look at it
+    #[arg(long, conflicts_with = "timeout")]
+    pub foreground: bool,
+
+    /// Stop waiting after this time; the bots go on starting
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1m")]
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Stop {
+    /// Kill the bots at once, without stop signal and grace
+    #[arg(long)]
+    pub force: bool,
+
+    /// Stop waiting after this time; the stop itself goes on
+    ///
+    /// Without it this waits until all bots are down, or one cannot be brought down.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Status {
+    /// Only these bots; they alone decide the exit code then
+    #[arg(value_name = "BOT")]
+    pub bots: Vec<BotId>,
+
+    /// Print JSON for scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct List {
+    /// Print JSON for scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Apply {
+    /// File or folder with bots in YAML
+    pub path: PathBuf,
+
+    /// Print JSON for scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Logs {
+    /// Only these bots; `supervisor` is the supervisor's own log
+    #[arg(value_name = "BOT")]
+    pub owners: Vec<LogOwner>,
+
+    /// Go on showing new lines, until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+
+    /// How many lines to show, the newest ones
+    ///
+    /// Without it: 100, or with --since all lines from then on.
+    #[arg(short = 'n', long, value_name = "N")]
+    pub lines: Option<usize>,
+
+    /// Only what was written to stderr
+    #[arg(long)]
+    pub err: bool,
+
+    /// Only lines from this time on
+    ///
+    /// A time such as 2026-11-23T08:00:00Z, or how long ago: 10m, 2h, 7d.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Since>,
+
+    /// Only lines that match this regular expression
+    ///
+    /// It may match anywhere in a line's text. (?i) in front ignores upper and lower case.
+    #[arg(long, value_name = "REGEX")]
+    pub grep: Option<regex_lite::Regex>,
+
+    /// Print JSON for scripts, one object on each line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(group = ArgGroup::new("content").args(["name", "text"]).required(true))]
+pub struct Send {
+    /// Bot that gets it
+    pub bot: BotId,
+
+    /// Name of the command: one that the bot understands
+    pub name: Option<String>,
+
+    /// Send this text as a chat message (the command send_message)
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
+
+    /// Content of the command, a JSON object
+    #[arg(long, value_name = "JSON", value_parser = values::payload, conflicts_with = "text")]
+    pub json: Option<Map<String, Value>>,
+
+    /// Wait for the bot's answer and print it
+    #[arg(long)]
+    pub wait: bool,
+
+    /// With --wait: how long to wait for the answer
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s", requires = "wait")]
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Events {
+    /// Only this bot
+    pub bot: Option<BotId>,
+
+    /// How many events to show, the newest ones
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value = "50", value_parser = values::count)]
+    pub lines: u32,
+
+    /// Print JSON for scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Audit {
+    /// Only what concerns this bot
+    #[arg(long, value_name = "BOT")]
+    pub bot: Option<BotId>,
+
+    /// How many entries to show, the newest ones
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value = "50", value_parser = values::count)]
+    pub lines: u32,
+
+    /// Print JSON for scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Completions {
+    pub shell: clap_complete::Shell,
+}

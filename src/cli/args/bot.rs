@@ -1,0 +1,225 @@
+//! The verbs under `multibot bot`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::values::{self, Assignment, TokenArg};
+use crate::cli::examples;
+use crate::model::bot::{BotId, Platform};
+use crate::model::units::parse_duration;
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum BotVerb {
+    /// Create a bot from a command, or a built-in one
+    ///
+    /// Without a command the built-in bot of the platform is played by multibot itself. In this version
+    /// that is loopback, which needs no token and no network. A built-in bot of another platform is kept
+    /// as held.
+    ///
+    /// The bot is wanted up: it starts at once where a supervisor runs, else with the next `multibot
+    /// start`; the command says which. It does not see this shell's environment: it gets what you give
+    /// it here, and what multibot-bot(5) lists.
+    ///
+    /// A token on the command line is seen by other users of the host while this command runs. `--token
+    /// -` reads it from stdin, --token-file from a file. The bot finds it as BOT_TOKEN. Two bots cannot
+    /// have the same token.
+    #[command(after_long_help = examples::text("bot create"))]
+    Create(Box<Create>),
+
+    /// Show one bot: its settings and its state
+    ///
+    /// Tokens are never shown, nor the values of variables that look like secrets.
+    #[command(after_long_help = examples::text("bot show"))]
+    Show {
+        /// Bot to show
+        id: BotId,
+
+        /// Print JSON for scripts
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Change settings of a bot
+    ///
+    /// The keys are those of the YAML files with dots between the levels, as in restart.delay; they
+    /// are explained in multibot-bot(5). Lists of names are separated by commas. One variable of the
+    /// environment is env.NAME.
+    ///
+    /// Either all are changed or, with a fault in one of them, none. Where a supervisor runs it takes the
+    /// change over at once, and restarts the bot only if its process must be started anew for it.
+    #[command(after_long_help = examples::text("bot set"))]
+    Set {
+        /// Bot to change
+        id: BotId,
+
+        /// Settings and their new values
+        #[arg(value_name = "KEY=VALUE", required = true)]
+        settings: Vec<Assignment>,
+    },
+
+    /// Remove a bot
+    ///
+    /// Its settings and its token are forgotten. A bot that runs is refused: stop it first, or use
+    /// --force.
+    #[command(after_long_help = examples::text("bot remove"))]
+    Remove {
+        /// Bot to remove
+        id: BotId,
+
+        /// Remove it although it runs: it is stopped
+        #[arg(long)]
+        force: bool,
+    },
+
+    /// Start bots: from now on they are wanted up
+    ///
+    /// Waits until they are running or have failed. Earlier failures are forgiven, a wait for the next
+    /// restart is over. A bot that runs already goes on.
+    #[command(
+        override_usage = "multibot bot start [OPTIONS] <BOT...|--all>",
+        after_long_help = examples::text("bot start")
+    )]
+    Start {
+        #[command(flatten)]
+        chosen: Chosen,
+
+        /// Enable those that are disabled
+        #[arg(long)]
+        force: bool,
+
+        /// Stop waiting after this time; the bots go on starting
+        #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1m")]
+        timeout: Duration,
+    },
+
+    /// Stop bots: from now on they are wanted down
+    ///
+    /// They stay down, also when the host restarts, until `multibot bot start`. A bot is asked to end by
+    /// its stop signal and has its grace; then it is killed with all that it started.
+    #[command(
+        override_usage = "multibot bot stop [OPTIONS] <BOT...|--all>",
+        after_long_help = examples::text("bot stop")
+    )]
+    Stop {
+        #[command(flatten)]
+        chosen: Chosen,
+
+        /// Kill them at once, without stop signal and grace
+        #[arg(long)]
+        force: bool,
+
+        /// Stop waiting after this time; the stop itself goes on
+        ///
+        /// Without it this waits until they are down, or one cannot be brought down.
+        #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+        timeout: Option<Duration>,
+    },
+
+    /// Restart bots: stop them and start them anew
+    ///
+    /// Waits until they are running again or have failed. A bot that is down is started.
+    #[command(
+        override_usage = "multibot bot restart [OPTIONS] <BOT...|--all>",
+        after_long_help = examples::text("bot restart")
+    )]
+    Restart {
+        #[command(flatten)]
+        chosen: Chosen,
+
+        /// Kill them at once, without stop signal and grace
+        #[arg(long)]
+        force: bool,
+
+        /// Stop waiting after this time; the restart goes on
+        #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1m")]
+        timeout: Duration,
+    },
+
+    /// Let bots run again that were disabled
+    ///
+    /// Those that are wanted up start.
+    #[command(after_long_help = examples::text("bot enable"))]
+    Enable(Named),
+
+    /// Keep bots from running, whatever is wanted
+    ///
+    /// They stop if they run. Their settings stay, and so does whether they are wanted up.
+    #[command(after_long_help = examples::text("bot disable"))]
+    Disable(Named),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Create {
+    /// Name of the bot: a-z 0-9 . _ - and at most 63 characters
+    pub id: BotId,
+
+    /// Program and its arguments, after --
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+
+    /// What the bot talks to
+    ///
+    /// Without it: none for a bot with a command. For a built-in one telegram if its token looks like
+    /// one of Telegram, else loopback.
+    #[arg(long, value_parser = values::platform())]
+    pub platform: Option<Platform>,
+
+    /// The bot's token; - reads it from stdin
+    #[arg(long, conflicts_with = "token_file", help_heading = TOKEN)]
+    pub token: Option<TokenArg>,
+
+    /// File that holds the token and nothing else
+    #[arg(long, value_name = "FILE", help_heading = TOKEN)]
+    pub token_file: Option<PathBuf>,
+
+    /// One more variable, beside BOT_TOKEN, in which the bot finds its token
+    #[arg(long, value_name = "NAME", help_heading = TOKEN)]
+    pub token_env: Vec<String>,
+
+    /// A variable of the bot's environment
+    #[arg(long, value_name = "NAME=VALUE", help_heading = ENVIRONMENT)]
+    pub env: Vec<Assignment>,
+
+    /// File with NAME=value lines, read at every start; --env wins over it
+    #[arg(long, value_name = "FILE", help_heading = ENVIRONMENT)]
+    pub env_file: Option<PathBuf>,
+
+    /// Working directory of the bot
+    ///
+    /// Without it: the directory in which this command is run.
+    #[arg(long, value_name = "DIR", help_heading = ENVIRONMENT)]
+    pub cwd: Option<PathBuf>,
+
+    /// YAML file with more settings; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+
+    /// Leave the bot down until `multibot bot start`
+    #[arg(long)]
+    pub no_start: bool,
+}
+
+const TOKEN: &str = "Token";
+const ENVIRONMENT: &str = "Environment";
+
+/// Some bots by name, or all.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Chosen {
+    /// Bots by name
+    #[arg(value_name = "BOT")]
+    pub ids: Vec<BotId>,
+
+    /// All bots
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Named {
+    /// Bots by name
+    #[arg(value_name = "BOT", required = true)]
+    pub ids: Vec<BotId>,
+}

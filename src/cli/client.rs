@@ -1,0 +1,230 @@
+//! How commands reach what they need: the home, its store, and the supervisor that may run for it.
+//! Commands go to the supervisor through its inbox only; what it does is read from its snapshot.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::failure::Failure;
+use crate::clock;
+use crate::config::{SupervisorSettings, read_supervisor};
+use crate::daemon;
+use crate::home::Home;
+use crate::model::bot::{BotId, State};
+use crate::model::message::{Envelope, Kind, PRIORITY_CONTROL};
+use crate::model::units::Stamp;
+use crate::output::Progress;
+use crate::run::identity::Identity;
+use crate::spool::replies::{read_reply, reply_path};
+use crate::spool::{self, Durability, Mailbox, Poster, wait_for_file};
+use crate::store::{Access, AuditEntry, Store};
+use crate::supervisor::environment::Account;
+use crate::supervisor::snapshot::{BotStatus, Snapshot, Stage};
+
+/// How long the supervisor may take for an answer. It answers within milliseconds; only a host in deep
+/// trouble, or a supervisor that hangs, comes near.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often a waiting command looks at the snapshot, which changes at most ten times a second.
+const LOOK_EVERY: Duration = Duration::from_millis(15);
+
+/// One command's way to a home.
+pub(super) struct Client {
+    pub home: Home,
+}
+
+impl Client {
+    pub(super) fn new(home: Home) -> Result<Client, Failure> {
+        home.check()?;
+        Ok(Client { home })
+    }
+
+    /// The supervisor that runs for this home now.
+    pub(super) fn supervisor(&self) -> Option<Identity> {
+        daemon::holder(&self.home)
+    }
+
+    pub(super) fn need_supervisor(&self) -> Result<Identity, Failure> {
+        self.supervisor().ok_or_else(|| Failure::NoSupervisor {
+            home: self.home.dir().display().to_string(),
+        })
+    }
+
+    pub(super) fn settings(&self) -> Result<SupervisorSettings, Failure> {
+        Ok(read_supervisor(&self.home.settings())?)
+    }
+
+    /// The store for changes; the home is made if it is missing.
+    pub(super) fn store(&self) -> Result<Store, Failure> {
+        self.home.create()?;
+        Ok(Store::open(&self.home.database(), Access::Write)?)
+    }
+
+    /// The store for looking; None where nothing was ever stored.
+    pub(super) fn read_store(&self) -> Result<Option<Store>, Failure> {
+        match Store::open(&self.home.database(), Access::Read) {
+            Ok(store) => Ok(Some(store)),
+            Err(crate::store::Error::Missing { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The last snapshot, whoever published it.
+    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        serde_json::from_slice(&fs::read(self.home.snapshot()).ok()?).ok()
+    }
+
+    /// The snapshot of exactly this supervisor.
+    pub(super) fn snapshot_of(&self, supervisor: &Identity) -> Option<Snapshot> {
+        self.snapshot()
+            .filter(|snapshot| snapshot.supervisor.identity == *supervisor)
+    }
+
+    /// Checks that all these bots exist.
+    pub(super) fn known(&self, bots: &[BotId]) -> Result<(), Failure> {
+        let Some(store) = self.read_store()? else {
+            return match bots.first() {
+                Some(id) => Err(Failure::NoSuchBot {
+                    id: id.clone(),
+                    nearest: None,
+                }),
+                None => Ok(()),
+            };
+        };
+        for bot in bots {
+            store.bots().get(bot)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the supervisor a command and returns what it has done. When this returns, the snapshot
+    /// shows the effect.
+    pub(super) fn call(&self, supervisor: &Identity, name: &str, payload: Value) -> Result<Value, Failure> {
+        let now = clock::stamp();
+        let id = spool::new_id(now);
+        let mut command =
+            Envelope::new(id.clone(), Kind::Command, name, "cli", "supervisor", now).with_payload(payload);
+        command.priority = PRIORITY_CONTROL;
+        // A command that nobody waits for any more must not be obeyed by the next supervisor.
+        command.expires_at = Some(Stamp(now.0 + i64::try_from(ANSWER_TIME_MAX.as_micros()).unwrap_or(0)));
+        let inbox = Mailbox::new(self.home.supervisor_inbox());
+        let posted = inbox.post(&mut Poster::new(), &[command], Durability::None, now)?;
+        let answer = reply_path(&self.home.replies(), &id)?;
+        let begun = clock::now();
+        while !wait_for_file(&answer, Duration::from_secs(1)) {
+            if !supervisor.is_alive() {
+                inbox.retract(&posted)?;
+                return Err(Failure::NoSupervisor {
+                    home: self.home.dir().display().to_string(),
+                });
+            }
+            if clock::now().since(begun) >= ANSWER_TIME_MAX {
+                inbox.retract(&posted)?;
+                return Err(Failure::NoAnswer { pid: supervisor.pid });
+            }
+        }
+        let reply = read_reply(&self.home.replies(), &id)?.unwrap_or_default();
+        let content = &reply["payload"];
+        match content["ok"].as_bool() {
+            Some(true) => Ok(content["done"].clone()),
+            Some(false) | None => Err(Failure::Supervisor(
+                content["error"].as_str().unwrap_or("it does not say why").to_owned(),
+            )),
+        }
+    }
+
+    /// Has a running supervisor read the store anew; None where none runs.
+    pub(super) fn reload(&self) -> Result<Option<Value>, Failure> {
+        match self.supervisor() {
+            None => Ok(None),
+            Some(supervisor) => self.call(&supervisor, "reload", Value::Null).map(Some),
+        }
+    }
+
+    /// Waits until every one of these bots has come to rest in a state that lasts, showing how far
+    /// they are. Returns them as they are then.
+    pub(super) fn settle(
+        &self,
+        supervisor: &Identity,
+        label: &str,
+        concerns: impl Fn(&BotStatus) -> bool,
+        timeout: Option<Duration>,
+    ) -> Result<Vec<BotStatus>, Failure> {
+        let begun = clock::now();
+        let mut progress = None;
+        let mut slow = None;
+        loop {
+            if let Some(snapshot) = self
+                .snapshot_of(supervisor)
+                .filter(|it| it.supervisor.stage != Stage::Adopting)
+            {
+                let bots: Vec<BotStatus> = snapshot.bots.into_iter().filter(&concerns).collect();
+                let open: Vec<&BotStatus> = bots.iter().filter(|bot| !is_settled(bot)).collect();
+                if open.is_empty() {
+                    return Ok(bots);
+                }
+                let progress = progress.get_or_insert_with(|| Progress::start(label, bots.len()));
+                progress.set(bots.len() - open.len(), &open[0].id);
+                slow = Some(format!("{} is still {}", open[0].id, open[0].state));
+            }
+            if !supervisor.is_alive() {
+                return Err(Failure::NoSupervisor {
+                    home: self.home.dir().display().to_string(),
+                });
+            }
+            if let Some(timeout) = timeout.filter(|timeout| clock::now().since(begun) >= *timeout) {
+                return Err(Failure::TimedOut {
+                    what: slow.unwrap_or_else(|| format!("{label}: the supervisor is not there yet")),
+                    after: timeout,
+                });
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Notes who did what.
+    pub(super) fn audit(&self, store: &Store, action: &str, bot: Option<&BotId>, detail: &str) -> Result<(), Failure> {
+        let entry = AuditEntry {
+            at: clock::stamp(),
+            actor: actor(),
+            action: action.to_owned(),
+            bot: bot.cloned(),
+            detail: detail.to_owned(),
+        };
+        Ok(store.audit().append(&entry)?)
+    }
+}
+
+/// Whether a bot's state will last without anything happening. A bot in backoff has failed at least
+/// twice; how long it goes on trying is its policy's business.
+fn is_settled(bot: &BotStatus) -> bool {
+    match State::from_word(&bot.state) {
+        Some(State::Starting | State::Stopping | State::Unhealthy | State::Adopting) => {
+            // A process that cannot be killed will not come to rest.
+            bot.reason
+                .as_deref()
+                .is_some_and(|reason| reason.ends_with("cannot be killed"))
+        }
+        Some(State::Running | State::Stopped | State::Backoff | State::Failed | State::Held) | None => true,
+    }
+}
+
+/// Whether a bot is as it is wanted: running, or down on purpose.
+pub(super) fn is_well(bot: &BotStatus) -> bool {
+    bot.wanted == "down" || !bot.enabled || bot.state == State::Running.word()
+}
+
+/// Who runs this command: `cli:alice`, or the uid where it has no name.
+fn actor() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    match Account::find(&passwd, uid) {
+        Some(account) => format!("cli:{}", account.name),
+        None => format!("cli:{uid}"),
+    }
+}
+
+/// How long ago a moment of the wall clock was.
+pub(super) fn age(since_ms: i64, now: Stamp) -> Duration {
+    now.since(Stamp::from_unix_ms(since_ms))
+}

@@ -1,0 +1,142 @@
+//! `multibot bot create`
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::args::{Create, TokenArg};
+use crate::cli::client::Client;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::token;
+use crate::clock;
+use crate::config::{Settings, bot_spec, read_bots};
+use crate::model::bot::{Platform, Secret, Wanted};
+use crate::output;
+use crate::store::NewBot;
+
+pub(super) fn run(client: &Client, create: &Create) -> Result<Exit, Failure> {
+    let defaults = client.settings()?.defaults;
+    let here = std::env::current_dir().map_err(Failure::io("cannot tell the current directory"))?;
+    let (mut settings, token_of_file) = from_file(create, &defaults)?;
+    take_flags(create, &mut settings, &here)?;
+    let token = match given_token(create)? {
+        Some(token) => Some(token),
+        None => token_of_file,
+    };
+    token::decide_platform(&mut settings, token.as_ref());
+    let spec = bot_spec(&create.id, &[&settings, &defaults])?;
+    token::refuse_in_command(&spec.command, token.as_ref())?;
+    let wanted = if create.no_start { Wanted::Down } else { Wanted::Up };
+    let bot = NewBot {
+        id: create.id.clone(),
+        platform: Some(spec.platform).filter(|platform| *platform != Platform::None),
+        settings_json: settings.to_json(),
+        wanted,
+        token,
+    };
+    let store = client.store()?;
+    let record = store.transaction(|store| {
+        let record = store.bots().create(&bot, clock::stamp())?;
+        client.audit(store, "bot create", Some(&bot.id), &format!("wanted {}", wanted.word()))?;
+        Ok::<_, Failure>(record)
+    })?;
+    let is_told = client.reload()?.is_some();
+    let what_now = match (wanted, spec.enabled, is_told) {
+        (Wanted::Down, _, _) => format!("it stays down until: multibot bot start {}", bot.id),
+        (Wanted::Up, false, _) => format!("it is disabled; let it run with: multibot bot enable {}", bot.id),
+        (Wanted::Up, true, true) => "it starts now".to_owned(),
+        (Wanted::Up, true, false) => "no supervisor runs; it starts with: multibot start".to_owned(),
+    };
+    output::note(&format!(
+        "created {} (index {}, platform {}); {what_now}",
+        bot.id,
+        record.index,
+        spec.platform.word()
+    ));
+    Ok(Exit::Done)
+}
+
+/// The settings and the token of `--from`, a file that describes one bot.
+fn from_file(create: &Create, defaults: &Settings) -> Result<(Settings, Option<Secret>), Failure> {
+    let Some(path) = &create.from else {
+        return Ok((Settings::new(), None));
+    };
+    let mut documents = read_bots(path, defaults)?;
+    let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
+        let way = "multibot apply takes files with several bots";
+        return Err(Failure::Usage(format!(
+            "--from {}: it must describe exactly one bot; {way}",
+            path.display()
+        )));
+    };
+    let needs_token = create.token.is_none() && create.token_file.is_none();
+    let token = document
+        .token
+        .as_ref()
+        .filter(|_| needs_token)
+        .map(token::from_source)
+        .transpose()?;
+    Ok((document.settings, token))
+}
+
+/// Puts the flags over what is there.
+fn take_flags(create: &Create, settings: &mut Settings, here: &Path) -> Result<(), Failure> {
+    if let Some(platform) = create.platform {
+        settings.set_platform(platform);
+    }
+    if let Some((program, arguments)) = create.command.split_first() {
+        let argv: Vec<String> = std::iter::once(resolve(program, here))
+            .chain(arguments.iter().cloned())
+            .collect();
+        settings.set_command(&argv)?;
+    }
+    for variable in &create.env {
+        settings.set_variable(&variable.key, &variable.value)?;
+    }
+    if !create.token_env.is_empty() {
+        settings.set_token_env(&create.token_env)?;
+    }
+    for (key, path) in [("env_file", &create.env_file), ("cwd", &create.cwd)] {
+        if let Some(path) = path {
+            settings.set_path(key, path)?;
+        }
+    }
+    if settings.get("cwd").is_none() {
+        settings.set_path("cwd", here)?;
+    }
+    Ok(settings.resolve_paths(here)?)
+}
+
+/// The program's full path, so that the bot starts after a reboot as it would from this shell. A
+/// program that is not found is kept as it is written: it may be installed later.
+fn resolve(program: &str, here: &Path) -> String {
+    let is_program = |path: &Path| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        return std::path::absolute(here.join(program)).map_or(program.to_owned(), |path| path.display().to_string());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    match std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|path| is_program(path))
+    {
+        Some(found) => std::path::absolute(&found).unwrap_or(found).display().to_string(),
+        None => {
+            output::note(&format!(
+                "warning: {program} is not in PATH now; the bot fails until it is there"
+            ));
+            program.to_owned()
+        }
+    }
+}
+
+fn given_token(create: &Create) -> Result<Option<Secret>, Failure> {
+    let of_file = |path: &PathBuf| token::from_file(path).map(Some);
+    match (&create.token, &create.token_file) {
+        (Some(TokenArg::Given(token)), _) => token::checked(token.reveal(), "--token").map(Some),
+        (Some(TokenArg::Stdin), _) => token::from_stdin().map(Some),
+        (None, Some(path)) => of_file(path),
+        (None, None) => Ok(None),
+    }
+}

@@ -1,0 +1,26 @@
+//! The verbs under `multibot bot`: one file for each kind of change.
+
+mod create;
+mod power;
+mod remove;
+mod set;
+mod show;
+
+use crate::cli::args::BotVerb;
+use crate::cli::client::Client;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+
+pub(in crate::cli) fn run(client: &Client, verb: BotVerb) -> Result<Exit, Failure> {
+    match verb {
+        BotVerb::Create(create) => create::run(client, &create),
+        BotVerb::Show { id, json } => show::run(client, &id, json),
+        BotVerb::Set { id, settings } => set::run(client, &id, &settings),
+        BotVerb::Remove { id, force } => remove::run(client, &id, force),
+        BotVerb::Start { chosen, force, timeout } => power::start(client, &chosen, force, timeout),
+        BotVerb::Stop { chosen, force, timeout } => power::stop(client, &chosen, force, timeout),
+        BotVerb::Restart { chosen, force, timeout } => power::restart(client, &chosen, force, timeout),
+        BotVerb::Enable(named) => power::enable(client, &named.ids),
+        BotVerb::Disable(named) => power::disable(client, &named.ids),
+    }
+}

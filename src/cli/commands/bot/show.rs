@@ -1,0 +1,75 @@
+//! `multibot bot show`
+
+use serde_json::{Map, Value, json};
+
+use crate::cli::client::Client;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::view;
+use crate::config::{Settings, is_sensitive};
+use crate::model::bot::BotId;
+use crate::output::{self, Cell, Column, Style, Table};
+
+/// Stands where a value must not be seen.
+const HIDDEN: &str = "[hidden]";
+
+pub(super) fn run(client: &Client, id: &BotId, as_json: bool) -> Result<Exit, Failure> {
+    client.known(std::slice::from_ref(id))?;
+    let Some(store) = client.read_store()? else {
+        return Ok(Exit::Done);
+    };
+    let record = store.bots().get(id)?;
+    let settings = shown(&Settings::from_json(&record.settings_json)?);
+    let mut view = view::look(client)?;
+    view.only(std::slice::from_ref(id));
+    let status = view.bots.pop();
+    if as_json {
+        let settings: Map<String, Value> = settings.into_iter().collect();
+        output::document(&json!({
+            "schema": 1, "id": id.as_str(), "index": record.index, "wanted": record.wanted.word(),
+            "has_token": record.has_token, "created_at": record.created_at.to_string(),
+            "updated_at": record.updated_at.to_string(), "settings": settings, "status": status,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&[Column::Word("key"), Column::Text("value")]);
+    let mut row = |key: &str, value: String| table.row([Cell::from(key.to_owned()), Cell::from(value)]);
+    row("id", id.to_string());
+    row("index", record.index.to_string());
+    row("wanted", record.wanted.word().to_owned());
+    if let Some(status) = status {
+        let reason = status.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        row("state", format!("{}{reason}", status.state));
+        row("pid", status.pid.map_or("-".to_owned(), |pid| pid.to_string()));
+    }
+    row("token", if record.has_token { HIDDEN } else { "none" }.to_owned());
+    row("created", record.created_at.to_string());
+    for (key, value) in &settings {
+        row(key, Settings::show(value));
+    }
+    row("log", client.home.log_of(id).display().to_string());
+    output::out(&table.render(&Style::of_stdout()))?;
+    Ok(Exit::Done)
+}
+
+/// What the operator wrote, without the values of variables that look like secrets.
+fn shown(settings: &Settings) -> Vec<(String, Value)> {
+    let hide = |value: &Value| match value {
+        Value::Object(env) => {
+            let hidden = |(name, value): (&String, &Value)| {
+                let value = if is_sensitive(name) {
+                    json!(HIDDEN)
+                } else {
+                    value.clone()
+                };
+                (name.clone(), value)
+            };
+            Value::Object(env.iter().map(hidden).collect())
+        }
+        other => other.clone(),
+    };
+    settings
+        .iter()
+        .map(|(key, value)| (key.to_owned(), hide(value)))
+        .collect()
+}

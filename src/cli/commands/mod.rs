@@ -1,0 +1,14 @@
+//! One file a verb.
+
+pub(super) mod apply;
+pub(super) mod audit;
+pub(super) mod bot;
+pub(super) mod completions;
+pub(super) mod events;
+pub(super) mod list;
+pub(super) mod logs;
+pub(super) mod send;
+pub(super) mod start;
+pub(super) mod status;
+pub(super) mod stop;
+pub(super) mod up;

@@ -1,0 +1,77 @@
+//! The command line: what may be written, what it means, and the code that the program ends with.
+//!
+//! Never decides what becomes of a bot: it writes configuration, posts commands and shows what is so.
+
+pub mod args;
+mod client;
+mod commands;
+pub mod examples;
+pub mod exit;
+mod failure;
+mod token;
+pub mod usage;
+mod view;
+
+use args::{Cli, Verb};
+use client::Client;
+pub use commands::start::SUPERVISE_VERB;
+use exit::Exit;
+use failure::Failure;
+
+use crate::home::Home;
+use crate::log::Mask;
+use crate::output;
+
+/// What is masked has the shape of a token; no values are known here.
+const NO_SECRETS: [&str; 0] = [];
+
+/// Runs what the command line says; the program ends with the result.
+pub fn main() -> Exit {
+    let cli = match usage::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(instead) => return instead.print().unwrap_or_else(|error| ended(&error.into())),
+    };
+    run(cli).unwrap_or_else(|failure| ended(&failure))
+}
+
+/// Becomes the background supervisor of a home: the process that `multibot start` starts.
+pub fn supervise(home: std::path::PathBuf) -> Exit {
+    match Home::find(Some(home), |_| None) {
+        Ok(home) => commands::start::supervise(&home),
+        Err(error) => ended(&error.into()),
+    }
+}
+
+fn run(cli: Cli) -> Result<Exit, Failure> {
+    if let Verb::Completions(completions) = &cli.verb {
+        // Needs no home, so that it works where none can be found.
+        return commands::completions::run(completions);
+    }
+    let client = Client::new(Home::find(cli.home, |name| std::env::var_os(name))?)?;
+    match cli.verb {
+        Verb::Up(up) => commands::up::run(&client, &up, cli.verbose),
+        Verb::Start(start) => commands::start::run(&client, &start, cli.verbose),
+        Verb::Stop(stop) => commands::stop::run(&client, &stop),
+        Verb::Status(status) => commands::status::run(&client, &status),
+        Verb::List(list) => commands::list::run(&client, &list),
+        Verb::Bot(verb) => commands::bot::run(&client, verb),
+        Verb::Apply(apply) => commands::apply::run(&client, &apply),
+        Verb::Logs(logs) => commands::logs::run(&client, &logs),
+        Verb::Send(send) => commands::send::run(&client, send),
+        Verb::Events(events) => commands::events::run(&client, &events),
+        Verb::Audit(audit) => commands::audit::run(&client, &audit),
+        Verb::Completions(completions) => commands::completions::run(&completions),
+    }
+}
+
+/// Says why a command failed, one line a fault, and with which code that is.
+fn ended(failure: &Failure) -> Exit {
+    let exit = failure.exit();
+    if exit != Exit::Done {
+        // A value that is shown because it is wrong may be a token in the wrong place.
+        let mask = Mask::new(NO_SECRETS);
+        let tell = |line: &str| output::error(&mask.masked(line));
+        failure.to_string().lines().for_each(tell);
+    }
+    exit
+}

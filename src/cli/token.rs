@@ -1,0 +1,119 @@
+//! Tokens on their way into the store: where they are read from, and what they must not be.
+
+use std::io::BufRead;
+use std::path::Path;
+
+use super::failure::Failure;
+use crate::config::{Settings, TokenSource};
+use crate::log::Mask;
+use crate::model::bot::{Platform, Secret};
+
+/// Reads a token from where a YAML file says it is.
+pub(super) fn from_source(source: &TokenSource) -> Result<Secret, Failure> {
+    match source {
+        TokenSource::File(path) => from_file(path),
+        TokenSource::Env(name) => match std::env::var(name) {
+            Ok(value) => checked(&value, &format!("variable {name}")),
+            Err(_) => Err(Failure::Refused(format!(
+                "the token's variable {name} is not set in this shell: export it and try again"
+            ))),
+        },
+    }
+}
+
+/// Reads a file that holds a token and nothing else.
+pub(super) fn from_file(path: &Path) -> Result<Secret, Failure> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(Failure::io(format!("cannot read the token from {shown}")))?;
+    checked(&text, &shown.to_string())
+}
+
+/// Reads the first line of standard input.
+pub(super) fn from_stdin() -> Result<Secret, Failure> {
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(Failure::io("cannot read the token from stdin"))?;
+    checked(&line, "stdin")
+}
+
+/// A token without the white space around it. One with white space or control characters inside is
+/// something else, such as a whole configuration file.
+pub(super) fn checked(text: &str, place: &str) -> Result<Secret, Failure> {
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(Failure::Usage(format!("the token in {place} is empty")));
+    }
+    if token.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Failure::Usage(format!(
+            "the token in {place} has white space inside: it must be one word"
+        )));
+    }
+    Ok(Secret::new(token.to_owned()))
+}
+
+/// A bot without a command is played by multibot; its token's shape tells on which platform, unless
+/// its settings do.
+pub(super) fn decide_platform(settings: &mut Settings, token: Option<&Secret>) {
+    let has_command = settings.get("command").is_some();
+    if settings.get("platform").is_none() && !has_command && token.is_some_and(is_of_telegram) {
+        settings.set_platform(Platform::Telegram);
+    }
+}
+
+/// `<digits>:<letters, digits, _ and ->`, as BotFather gives them; short ones count, for tests use them.
+fn is_of_telegram(token: &Secret) -> bool {
+    token.reveal().split_once(':').is_some_and(|(id, key)| {
+        let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        !id.is_empty() && id.chars().all(|c| c.is_ascii_digit()) && !key.is_empty() && key.chars().all(is_key)
+    })
+}
+
+/// A token among the arguments would be seen by every user of the host.
+pub(super) fn refuse_in_command(command: &[String], token: Option<&Secret>) -> Result<(), Failure> {
+    let mask = Mask::new(token.map(Secret::reveal));
+    match command.iter().position(|word| mask.masked(word) != *word) {
+        None => Ok(()),
+        Some(place) => Err(Failure::Refused(format!(
+            "the command's word {} holds a token, which every user of this host could read: let the bot take it from the variable BOT_TOKEN, or name another with --token-env",
+            place + 1
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_one_word() {
+        assert_eq!(checked(" 123:abc\n", "x").unwrap().reveal(), "123:abc");
+        for text in ["", "  \n", "a b", "a\nb"] {
+            assert!(checked(text, "x").is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_shape_of_a_token_tells_its_platform() {
+        for (text, is_telegram) in [
+            ("123:abc", true),
+            ("123456789:AAF-x_y", true),
+            ("abc", false),
+            ("a:b", false),
+            ("1:", false),
+            ("1:a b", false),
+        ] {
+            assert_eq!(is_of_telegram(&Secret::new(text.to_owned())), is_telegram, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_in_the_command_is_refused_without_being_shown() {
+        let token = Secret::new("hunter2".to_owned());
+        let command = ["python3".to_owned(), "--token=hunter2".to_owned()];
+        let error = refuse_in_command(&command, Some(&token)).unwrap_err().to_string();
+        assert!(error.contains("word 2") && !error.contains("hunter2"), "{error}");
+        assert!(refuse_in_command(&command[..1], Some(&token)).is_ok());
+    }
+}

@@ -1,0 +1,379 @@
+//! What `status`, `list`, `up` and `start --foreground` show of a home: one view, as JSON and in words.
+
+use serde::Serialize;
+
+use super::client::{Client, age, is_well};
+use super::failure::Failure;
+use crate::clock;
+use crate::config::{Settings, bot_spec};
+use crate::model::bot::{BotId, Platform, State};
+use crate::model::units::{Stamp, show_age, show_size};
+use crate::output::{Cell, Column, Paint, Style, Table};
+use crate::run::identity::Stat;
+use crate::run::record::{read_exit, read_run};
+use crate::supervisor::snapshot::{BotStatus, LastExit, Snapshot};
+
+/// The home as JSON. Fields are documented in multibot-json(7) and only ever added.
+#[derive(Debug, Serialize)]
+pub(super) struct View {
+    pub schema: u32,
+    pub generated_at: String,
+    pub supervisor: SupervisorView,
+    pub summary: Summary,
+    pub bots: Vec<BotView>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SupervisorView {
+    pub running: bool,
+    pub pid: Option<u32>,
+    pub version: Option<String>,
+    pub started_at: Option<String>,
+    pub home: String,
+    /// The states below may be out of date: the supervisor is stopped by a signal, or has not
+    /// published anything yet.
+    pub stale: bool,
+    pub notes: Vec<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Summary {
+    pub bots: usize,
+    pub running: usize,
+    pub starting: usize,
+    pub unhealthy: usize,
+    pub stopping: usize,
+    pub backoff: usize,
+    pub failed: usize,
+    pub held: usize,
+    pub stopped: usize,
+    pub blocked: u64,
+    pub blocked_permanent: u64,
+    #[serde(skip)]
+    pub processes: usize,
+    #[serde(skip)]
+    pub connected: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct BotView {
+    pub id: String,
+    pub index: u32,
+    pub platform: String,
+    pub wanted: String,
+    pub enabled: bool,
+    pub state: String,
+    pub reason: Option<String>,
+    pub pid: Option<u32>,
+    pub run_id: Option<String>,
+    pub started_at: Option<String>,
+    pub uptime_s: Option<u64>,
+    pub restarts: u32,
+    pub last_exit: Option<ExitView>,
+    pub next_restart_at: Option<String>,
+    pub memory_bytes: Option<u64>,
+    pub cpu_percent: Option<f64>,
+    pub heartbeat_age_s: Option<u64>,
+    pub inbox_new: Option<u64>,
+    pub inbox_cur: Option<u64>,
+    pub dead: Option<u64>,
+    pub connected: Option<bool>,
+    #[serde(skip)]
+    is_well: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ExitView {
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    pub at: String,
+}
+
+/// Looks at the home: through its supervisor's snapshot where one runs, else at what is stored and at
+/// the processes themselves.
+pub(super) fn look(client: &Client) -> Result<View, Failure> {
+    let now = clock::stamp();
+    let Some(supervisor) = client.supervisor() else {
+        return look_without(client, now);
+    };
+    let snapshot = client.snapshot_of(&supervisor);
+    let is_halted = Stat::of(supervisor.pid).is_some_and(|stat| stat.state == 'T');
+    let mut view = match snapshot {
+        Some(snapshot) => view_of(client, &snapshot, now),
+        None => look_without(client, now)?,
+    };
+    let about = &mut view.supervisor;
+    (about.running, about.pid) = (true, Some(supervisor.pid));
+    if is_halted {
+        about.stale = true;
+        about.notes.push(format!(
+            "the supervisor is halted by a signal; wake it with: kill -CONT {}",
+            supervisor.pid
+        ));
+    }
+    Ok(view)
+}
+
+/// The view of one snapshot.
+pub(super) fn view_of(client: &Client, snapshot: &Snapshot, now: Stamp) -> View {
+    let bots: Vec<BotView> = snapshot.bots.iter().map(|bot| bot_view(bot, now)).collect();
+    let mut summary = summarise(&bots);
+    (summary.blocked, summary.blocked_permanent) = (snapshot.blocked, snapshot.blocked_permanent);
+    View {
+        schema: 1,
+        generated_at: show_ms(snapshot.generated_at),
+        supervisor: SupervisorView {
+            running: true,
+            pid: Some(snapshot.supervisor.identity.pid),
+            version: Some(snapshot.supervisor.version.clone()),
+            started_at: Some(show_ms(snapshot.supervisor.started_at)),
+            home: client.home.dir().display().to_string(),
+            stale: false,
+            notes: snapshot.supervisor.notes.clone(),
+        },
+        summary,
+        bots,
+    }
+}
+
+/// What is so while no supervisor tells it: the stored bots, and whether their last run still lives.
+fn look_without(client: &Client, now: Stamp) -> Result<View, Failure> {
+    let mut bots = Vec::new();
+    let mut blocked = (0, 0);
+    if let Some(store) = client.read_store()? {
+        let defaults = client.settings().map(|settings| settings.defaults).unwrap_or_default();
+        for record in store.bots().list()? {
+            let settings = Settings::from_json(&record.settings_json).unwrap_or_default();
+            let spec = bot_spec(&record.id, &[&settings, &defaults]).ok();
+            let mut status = at_rest(client, &record.id);
+            status.index = record.index;
+            status.wanted = record.wanted.word().to_owned();
+            status.platform = spec
+                .as_ref()
+                .map_or(Platform::None, |spec| spec.platform)
+                .word()
+                .to_owned();
+            status.enabled = spec.is_none_or(|spec| spec.enabled);
+            bots.push(bot_view(&status, now));
+        }
+        let counts = store.blocklist().counts(now)?;
+        blocked = (u64::from(counts.blocked), u64::from(counts.permanent));
+    }
+    let mut summary = summarise(&bots);
+    (summary.blocked, summary.blocked_permanent) = blocked;
+    Ok(View {
+        schema: 1,
+        generated_at: now.to_string(),
+        supervisor: SupervisorView {
+            running: false,
+            pid: None,
+            version: None,
+            started_at: None,
+            home: client.home.dir().display().to_string(),
+            stale: false,
+            notes: Vec::new(),
+        },
+        summary,
+        bots,
+    })
+}
+
+/// A bot as its run record tells it.
+fn at_rest(client: &Client, bot: &BotId) -> BotStatus {
+    let dir = client.home.run_of(bot);
+    let run = read_run(&dir).ok().flatten();
+    let alive = run.filter(|run| run.process.is_alive());
+    let last_exit = read_exit(&dir)
+        .ok()
+        .flatten()
+        .filter(|exit| exit.spawn_failed.is_none());
+    BotStatus {
+        id: bot.to_string(),
+        index: 0,
+        platform: String::new(),
+        wanted: String::new(),
+        enabled: true,
+        state: if alive.is_some() {
+            State::Running
+        } else {
+            State::Stopped
+        }
+        .word()
+        .to_owned(),
+        reason: Some(
+            if alive.is_some() {
+                "runs without a supervisor"
+            } else {
+                "no supervisor runs"
+            }
+            .to_owned(),
+        ),
+        pid: alive.as_ref().map(|run| run.process.pid),
+        run_id: alive.as_ref().map(|run| run.run_id.clone()),
+        started_at: alive.as_ref().map(|run| run.started_at),
+        restarts: 0,
+        last_exit: last_exit.map(|exit| LastExit {
+            code: exit.code,
+            signal: exit.signal,
+            at: exit.at,
+        }),
+        next_restart_at: None,
+        memory_bytes: None,
+        cpu_percent: None,
+        heartbeat_at: None,
+        inbox_new: None,
+        inbox_cur: None,
+        dead: None,
+        connected: None,
+    }
+}
+
+fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {
+    BotView {
+        id: bot.id.clone(),
+        index: bot.index,
+        platform: bot.platform.clone(),
+        wanted: bot.wanted.clone(),
+        enabled: bot.enabled,
+        state: bot.state.clone(),
+        reason: bot.reason.clone(),
+        pid: bot.pid,
+        run_id: bot.run_id.clone(),
+        started_at: bot.started_at.map(show_ms),
+        uptime_s: bot.started_at.map(|at| age(at, now).as_secs()),
+        restarts: bot.restarts,
+        last_exit: bot.last_exit.as_ref().map(|exit| ExitView {
+            code: exit.code,
+            signal: exit.signal,
+            at: show_ms(exit.at),
+        }),
+        next_restart_at: bot.next_restart_at.map(show_ms),
+        memory_bytes: bot.memory_bytes,
+        cpu_percent: bot.cpu_percent.map(|percent| (percent * 10.0).round() / 10.0),
+        heartbeat_age_s: bot.heartbeat_at.map(|at| age(at, now).as_secs()),
+        inbox_new: bot.inbox_new,
+        inbox_cur: bot.inbox_cur,
+        dead: bot.dead,
+        connected: bot.connected,
+        is_well: is_well(bot),
+    }
+}
+
+fn show_ms(at: i64) -> String {
+    Stamp::from_unix_ms(at).to_string()
+}
+
+fn summarise(bots: &[BotView]) -> Summary {
+    let count = |state: State| bots.iter().filter(|bot| bot.state == state.word()).count();
+    Summary {
+        bots: bots.len(),
+        running: count(State::Running),
+        starting: count(State::Starting) + count(State::Adopting),
+        unhealthy: count(State::Unhealthy),
+        stopping: count(State::Stopping),
+        backoff: count(State::Backoff),
+        failed: count(State::Failed),
+        held: count(State::Held),
+        stopped: count(State::Stopped),
+        blocked: 0,
+        blocked_permanent: 0,
+        processes: bots.iter().filter(|bot| bot.pid.is_some()).count(),
+        connected: bots.iter().filter(|bot| bot.connected == Some(true)).count(),
+    }
+}
+
+impl View {
+    /// Only these bots, counted anew.
+    pub(super) fn only(&mut self, bots: &[BotId]) {
+        let (blocked, permanent) = (self.summary.blocked, self.summary.blocked_permanent);
+        self.bots.retain(|bot| bots.iter().any(|id| id.as_str() == bot.id));
+        self.summary = Summary {
+            blocked,
+            blocked_permanent: permanent,
+            ..summarise(&self.bots)
+        };
+    }
+
+    /// Whether every bot is as it is wanted.
+    pub(super) fn all_well(&self) -> bool {
+        self.bots.iter().all(|bot| bot.is_well)
+    }
+
+    /// `Status: 5 processes | 4 connected | 0 unhealthy | 2 blocked (1 permanent)`, and what else is
+    /// wrong where something is.
+    pub(super) fn status_line(&self) -> String {
+        let Summary {
+            processes,
+            connected,
+            unhealthy,
+            blocked,
+            blocked_permanent,
+            ..
+        } = self.summary;
+        let mut line = format!(
+            "Status: {processes} processes | {connected} connected | {unhealthy} unhealthy | {blocked} blocked ({blocked_permanent} permanent)"
+        );
+        for (count, word) in [
+            (self.summary.failed, "failed"),
+            (self.summary.backoff, "in backoff"),
+            (self.summary.held, "held"),
+        ] {
+            if count > 0 {
+                line.push_str(&format!(" | {count} {word}"));
+            }
+        }
+        line
+    }
+
+    /// One row a bot.
+    pub(super) fn table(&self, style: &Style) -> String {
+        let mut table = Table::new(&[
+            Column::Word("bot"),
+            Column::Word("platform"),
+            Column::Word("wanted"),
+            Column::Word("state"),
+            Column::Number("pid"),
+            Column::Number("uptime"),
+            Column::Number("restarts"),
+            Column::Number("memory"),
+            Column::Number("cpu"),
+            Column::Number("inbox"),
+            Column::Number("dead"),
+            Column::Text("reason"),
+        ]);
+        for bot in &self.bots {
+            let paint = State::from_word(&bot.state).map_or(Paint::Dim, Paint::of_state);
+            let number = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
+            let uptime = bot.uptime_s.map(|s| show_age(std::time::Duration::from_secs(s)));
+            table.row([
+                Cell::from(bot.id.clone()),
+                bot.platform.clone().into(),
+                bot.wanted.clone().into(),
+                Cell::painted(bot.state.clone(), paint),
+                number(bot.pid.map(u64::from)).into(),
+                uptime.unwrap_or_else(|| "-".to_owned()).into(),
+                bot.restarts.to_string().into(),
+                bot.memory_bytes.map_or_else(|| "-".to_owned(), show_size).into(),
+                bot.cpu_percent
+                    .map_or("-".to_owned(), |percent| format!("{percent:.1}%"))
+                    .into(),
+                number(bot.inbox_new).into(),
+                number(bot.dead).into(),
+                bot.explanation().into(),
+            ]);
+        }
+        table.render(style)
+    }
+}
+
+impl BotView {
+    /// The reason, and when it is tried again.
+    fn explanation(&self) -> String {
+        let reason = self.reason.clone().unwrap_or_default();
+        let Some(at) = self.next_restart_at.as_deref().and_then(Stamp::parse) else {
+            return reason;
+        };
+        let left = at.since(clock::stamp());
+        format!("{reason}; next try in {}", show_age(left))
+    }
+}

@@ -1,0 +1,386 @@
+//! Kinds of values: what may stand behind a key, and its canonical form.
+//!
+//! A canonical value is JSON that reads back as itself: durations are texts such as `1m30s`, sizes stay as
+//! written, numbers and truth values are JSON's own. It never holds null.
+
+use std::time::Duration;
+
+use serde_json::{Map, Number, Value};
+
+use super::fault::Fault;
+use super::variable::{NAME_RULE, is_name, is_reserved};
+use super::yaml::{Node, Shape};
+use crate::model::bot::{signal_name, signal_number};
+use crate::model::nearest::nearest;
+use crate::model::units::{parse_duration, parse_size, show_duration, show_size};
+
+/// Above this a delay outgrows any outage within a few failures.
+const FACTOR_MAX: f64 = 100.0;
+/// A thousand cores.
+const PERCENT_MAX: f64 = 100_000.0;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Bool,
+    Integer {
+        min: u64,
+        max: u64,
+    },
+    /// A number from 1 to 100.
+    Factor,
+    /// Percent of one core, written `80`, `80%` or `150.5`.
+    Percent,
+    Duration {
+        min: Duration,
+        max: Duration,
+    },
+    /// A duration, or this word for none at all.
+    DurationOr {
+        word: &'static str,
+        min: Duration,
+        max: Duration,
+    },
+    Size {
+        min: u64,
+    },
+    Signal,
+    Words(&'static [&'static str]),
+    Path,
+    /// A program and its arguments.
+    Argv,
+    /// Names of environment variables.
+    Names,
+    /// Environment variables and their values.
+    Variables,
+}
+
+impl Kind {
+    /// What may be written, for the manual: `duration, 0s to 1h`.
+    pub fn describe(self) -> String {
+        match self {
+            Kind::Bool => "true or false".to_owned(),
+            Kind::Integer { min, max } => format!("whole number, {min} to {max}"),
+            Kind::Factor => format!("number, 1 to {FACTOR_MAX}"),
+            Kind::Percent => "percent of one core, such as 80 or 150%".to_owned(),
+            Kind::Duration { min, max } => format!("duration, {} to {}", show_duration(min), show_duration(max)),
+            Kind::DurationOr { word, min, max } => {
+                format!("duration, {} to {}, or {word}", show_duration(min), show_duration(max))
+            }
+            Kind::Size { min } => format!("size, at least {}", show_size(min)),
+            Kind::Signal => "signal, by name or number".to_owned(),
+            Kind::Words(words) => words.join(" | "),
+            Kind::Path => "path".to_owned(),
+            Kind::Argv => "list of the program and its arguments".to_owned(),
+            Kind::Names => "list of variable names".to_owned(),
+            Kind::Variables => "mapping of variable names to values".to_owned(),
+        }
+    }
+
+    /// The canonical value of what was written behind `key`. None with at least one fault, or without a
+    /// fault where a list or mapping that may be empty was left empty.
+    pub(super) fn read(self, key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value> {
+        match self {
+            Kind::Argv => read_argv(key, node, faults),
+            Kind::Names => read_names(key, node, faults),
+            Kind::Variables => read_variables(key, node, faults),
+            _ => {
+                let text = scalar(key, node, faults)?;
+                match self.read_scalar(text) {
+                    Ok(value) => Some(value),
+                    Err(why) => {
+                        faults.push(Fault::at(node.place, format!("{key}: {why}")));
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    /// What was written in one text, as in `bot set`: lists of names separated by commas, lists and
+    /// mappings otherwise in JSON, everything else as in YAML.
+    pub(super) fn node_of_text(self, text: &str) -> Node {
+        let json = || {
+            serde_json::from_str::<Value>(text)
+                .ok()
+                .map(|value| Node::from_json(&value))
+        };
+        match self {
+            Kind::Argv | Kind::Variables => json().unwrap_or_else(|| Node::scalar(text)),
+            Kind::Names if text.trim_start().starts_with('[') => json().unwrap_or_else(|| Node::scalar(text)),
+            Kind::Names => Node::list(text.split(',').map(str::trim).filter(|name| !name.is_empty())),
+            _ => Node::scalar(text),
+        }
+    }
+
+    /// A scalar's canonical value, or why it is none, in words that follow the key.
+    fn read_scalar(self, text: &str) -> Result<Value, String> {
+        match self {
+            Kind::Bool => match text {
+                "true" | "True" | "TRUE" => Ok(Value::Bool(true)),
+                "false" | "False" | "FALSE" => Ok(Value::Bool(false)),
+                _ => Err(format!("{text:?} is neither true nor false")),
+            },
+            Kind::Integer { min, max } => match text.parse::<u64>() {
+                Ok(number) if (min..=max).contains(&number) => Ok(Value::from(number)),
+                _ => Err(format!("{text:?} is not a whole number from {min} to {max}")),
+            },
+            Kind::Factor => match decimal(text) {
+                Some(number) if (1.0..=FACTOR_MAX).contains(&number) => Ok(number_value(number)),
+                _ => Err(format!("{text:?} is not a number from 1 to {FACTOR_MAX}")),
+            },
+            Kind::Percent => match decimal(text.strip_suffix('%').unwrap_or(text).trim_end()) {
+                Some(number) if number > 0.0 && number <= PERCENT_MAX => Ok(number_value(number)),
+                _ => Err(format!("{text:?} is not a share of one core: write 80, 80% or 150.5")),
+            },
+            Kind::DurationOr { word, .. } if text == word => Ok(Value::from(word)),
+            Kind::DurationOr { word, min, max } => {
+                read_duration(text, min, max).map_err(|why| format!("{why}, or {word}"))
+            }
+            Kind::Duration { min, max } => read_duration(text, min, max),
+            Kind::Size { min } => match parse_size(text) {
+                Ok(bytes) if bytes < min => Err(format!("{text:?} is less than {}", show_size(min))),
+                Ok(_) => Ok(Value::from(text.trim())),
+                Err(error) => Err(error.to_string()),
+            },
+            Kind::Signal => match signal_number(text) {
+                Some(number) => Ok(Value::from(signal_word(number))),
+                None => Err(format!(
+                    "{text:?} is not a signal: write TERM, INT, HUP, QUIT, USR1 or another name or number"
+                )),
+            },
+            Kind::Words(words) if words.contains(&text) => Ok(Value::from(text)),
+            Kind::Words(words) => Err(no_such_word(text, words)),
+            Kind::Path => path_fault(text).map_or_else(|| Ok(Value::from(text)), Err),
+            Kind::Argv | Kind::Names | Kind::Variables => Err("it is not one value".to_owned()),
+        }
+    }
+}
+
+/// Why a text is no path to keep, in words that follow the key.
+pub(super) fn path_fault(text: &str) -> Option<String> {
+    if text.is_empty() {
+        Some("the path is empty".to_owned())
+    } else if text.contains('\0') {
+        Some("the path holds a NUL character".to_owned())
+    } else if text == "~" || text.starts_with("~/") {
+        Some(format!(
+            "{text:?} is not expanded: write the full path, such as /home/me/x"
+        ))
+    } else {
+        None
+    }
+}
+
+/// The text of a node that must be one value.
+pub(super) fn scalar<'a>(key: &str, node: &'a Node, faults: &mut Vec<Fault>) -> Option<&'a str> {
+    let found = match &node.shape {
+        Shape::Scalar(text) => return Some(text),
+        Shape::Null => {
+            faults.push(Fault::at(
+                node.place,
+                format!("{key} has no value: write one or remove the key"),
+            ));
+            return None;
+        }
+        Shape::List(_) => "a list",
+        Shape::Map(_) => "a mapping",
+    };
+    faults.push(Fault::at(
+        node.place,
+        format!("{key}: found {found}, expected one value"),
+    ));
+    None
+}
+
+fn no_such_word(text: &str, words: &'static [&'static str]) -> String {
+    let list = words.join(", ");
+    match nearest(text, words.iter().copied()) {
+        Some(word) => format!("{text:?} is none of {list}; nearest is {word:?}"),
+        None => format!("{text:?} is none of {list}"),
+    }
+}
+
+fn read_duration(text: &str, min: Duration, max: Duration) -> Result<Value, String> {
+    let length = parse_duration(text).map_err(|error| error.to_string())?;
+    if length < min {
+        Err(format!("{text:?} is too short: write at least {}", show_duration(min)))
+    } else if length > max {
+        Err(format!("{text:?} is too long: write at most {}", show_duration(max)))
+    } else {
+        Ok(Value::from(show_duration(length)))
+    }
+}
+
+/// A number in plain digits; exponents, signs and `inf` are not what people mean here.
+fn decimal(text: &str) -> Option<f64> {
+    let plain = text.len() <= 20 && text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    if plain { text.parse().ok() } else { None }
+}
+
+fn number_value(number: f64) -> Value {
+    if number.fract() == 0.0 && number <= PERCENT_MAX {
+        Value::from(number as u64)
+    } else {
+        Number::from_f64(number).map_or(Value::Null, Value::Number)
+    }
+}
+
+/// `TERM` for 15; the number itself where it has no name.
+fn signal_word(number: i32) -> String {
+    signal_name(number)
+        .strip_prefix("SIG")
+        .map_or_else(|| number.to_string(), str::to_owned)
+}
+
+fn read_argv(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value> {
+    let mut refuse = |place, why: &str| {
+        faults.push(Fault::at(place, format!("{key}: {why}")));
+        None
+    };
+    let Shape::List(items) = &node.shape else {
+        return refuse(node.place, "write a list: [\"python3\", \"shop.py\"]");
+    };
+    if items.is_empty() {
+        return refuse(node.place, "the list is empty; without a command, remove the key");
+    }
+    let mut argv = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        match &item.shape {
+            Shape::Scalar(text) if text.contains('\0') => {
+                return refuse(item.place, "an argument holds a NUL character");
+            }
+            Shape::Scalar(text) if index == 0 && text.trim().is_empty() => {
+                return refuse(item.place, "the program's name is empty");
+            }
+            Shape::Scalar(text) if index == 0 && (text == "~" || text.starts_with("~/")) => {
+                return refuse(item.place, "a leading ~ is not expanded: write the program's full path");
+            }
+            Shape::Scalar(text) => argv.push(Value::from(text.as_str())),
+            Shape::Null => return refuse(item.place, "an argument has no value; write \"\" for an empty one"),
+            Shape::List(_) | Shape::Map(_) => {
+                return refuse(item.place, "an argument is not one text; quote it");
+            }
+        }
+    }
+    Some(Value::Array(argv))
+}
+
+/// Entries are told by their number: what stands in the wrong place here may be a token.
+fn read_names(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value> {
+    let items = match &node.shape {
+        Shape::Null => return None,
+        Shape::List(items) => items,
+        Shape::Scalar(_) | Shape::Map(_) => {
+            faults.push(Fault::at(
+                node.place,
+                format!("{key}: write a list: [NAME, OTHER_NAME]"),
+            ));
+            return None;
+        }
+    };
+    let known = faults.len();
+    let mut names = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        let number = index + 1;
+        match &item.shape {
+            Shape::Scalar(name) if !is_name(name) => faults.push(Fault::at(
+                item.place,
+                format!("{key}: entry {number} is not a variable name: {NAME_RULE}"),
+            )),
+            Shape::Scalar(name) if is_reserved(name) => faults.push(Fault::at(item.place, reserved(key, name))),
+            Shape::Scalar(name) => names.push(Value::from(name.as_str())),
+            Shape::Null | Shape::List(_) | Shape::Map(_) => {
+                faults.push(Fault::at(item.place, format!("{key}: entry {number} is not one name")))
+            }
+        }
+    }
+    (faults.len() == known).then_some(Value::Array(names))
+}
+
+fn reserved(key: &str, name: &str) -> String {
+    format!("{key}: {name} is set by multibot itself; choose another name")
+}
+
+fn read_variables(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value> {
+    let entries = match &node.shape {
+        Shape::Null => return None,
+        Shape::Map(entries) => entries,
+        Shape::Scalar(_) | Shape::List(_) => {
+            faults.push(Fault::at(
+                node.place,
+                format!("{key}: write a mapping: {{NAME: value}}"),
+            ));
+            return None;
+        }
+    };
+    let known = faults.len();
+    let mut variables = Map::new();
+    for entry in entries {
+        let name = &entry.name;
+        if !is_name(name) {
+            faults.push(Fault::at(
+                entry.place,
+                format!("{key}: {name:?} is not a variable name: {NAME_RULE}"),
+            ));
+        } else if is_reserved(name) {
+            faults.push(Fault::at(entry.place, reserved(key, name)));
+        } else {
+            let why = match &entry.node.shape {
+                Shape::Scalar(text) if !text.contains('\0') => {
+                    variables.insert(name.clone(), Value::from(text.as_str()));
+                    continue;
+                }
+                Shape::Scalar(_) => ": the value holds a NUL character",
+                Shape::Null => " has no value: write \"\" for an empty one",
+                Shape::List(_) | Shape::Map(_) => ": the value is not one text; quote it",
+            };
+            faults.push(Fault::at(entry.node.place, format!("{key}.{name}{why}")));
+        }
+    }
+    (faults.len() == known).then_some(Value::Object(variables))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KEYS;
+
+    #[test]
+    fn the_manual_can_describe_every_key() {
+        let described = |name: &str| {
+            let key = KEYS.iter().find(|key| key.name == name);
+            key.map(|key| key.kind.describe()).unwrap_or_default()
+        };
+        for (name, text) in [
+            ("stop.grace", "duration, 0s to 1h"),
+            ("restart.retry_failed", "duration, 1ms to 3650d, or never"),
+            ("restart.factor", "number, 1 to 100"),
+            ("log.keep", "whole number, 1 to 1000"),
+            ("log.max_size", "size, at least 4.0 KiB"),
+            ("restart.policy", "always | on-failure | never"),
+        ] {
+            assert_eq!(described(name), text);
+        }
+    }
+
+    #[test]
+    fn a_canonical_value_reads_as_itself() {
+        for (kind, text) in [
+            (Kind::Percent, "150.5%"),
+            (Kind::Factor, "1.25"),
+            (Kind::Signal, "15"),
+            (Kind::Size { min: 1 }, " 1.5 GiB "),
+        ] {
+            let value = kind.read_scalar(text).unwrap();
+            let mut faults = Vec::new();
+            assert_eq!(kind.read("key", &Node::from_json(&value), &mut faults), Some(value));
+            assert_eq!(faults, []);
+        }
+        for text in ["inf", "NaN", "1e3", "-1", "+1", "", ".", "%"] {
+            assert!(
+                Kind::Percent.read_scalar(text).is_err() && Kind::Factor.read_scalar(text).is_err(),
+                "{text}"
+            );
+        }
+    }
+}

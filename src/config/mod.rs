@@ -1,0 +1,33 @@
+//! Turns what operators write (YAML files, `bot set KEY=VALUE`, stored settings) into the model's
+//! [`BotSpec`](crate::model::bot::BotSpec) and into [`SupervisorSettings`], and tells every fault of it in one go.
+//!
+//! It reads files and nothing else: no store, no process, no environment variable, no clock. It never
+//! sees a token, only where one is to be found.
+//!
+//! Invariants: [`KEYS`] and [`SUPERVISOR_KEYS`] are the only list of keys. Reading, checking, defaults,
+//! storing and the manual all come from them, so a key cannot exist in one place and be missing in
+//! another. No text of a fault holds a value of a variable or of a token.
+//!
+//! The way of a value: a node with its place (`yaml`) or a plain text is read by the kind of its key
+//! (`kind`) into its canonical form, kept in [`Settings`], layered over defaults and typed (`spec`).
+
+mod bot;
+mod fault;
+mod flatten;
+mod keys;
+mod kind;
+mod settings;
+mod source;
+mod spec;
+mod supervisor;
+mod variable;
+mod yaml;
+
+pub use bot::{BotDocument, TokenSource, read_bots};
+pub use fault::{Fault, Faults};
+pub use keys::{KEYS, Key, SUPERVISOR_KEYS};
+pub use kind::Kind;
+pub use settings::Settings;
+pub use spec::bot_spec;
+pub use supervisor::{SupervisorSettings, read_supervisor};
+pub use variable::is_sensitive;

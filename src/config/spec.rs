@@ -1,0 +1,437 @@
+//! Layers settings over the built-in defaults, checks what single keys cannot show, and types the result.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::fault::{Fault, Faults};
+use super::keys::{KEYS, find};
+use super::settings::{ENV, Settings};
+use super::yaml::Node;
+use crate::model::bot::{
+    BotId, BotSpec, Limit, LimitAction, Limits, LogPolicy, MediaPolicy, Platform, ReadyPolicy, ReadyWhen,
+    RestartPolicy, RestartWhen, StopPolicy, signal_number,
+};
+use crate::model::units::{parse_duration, parse_size, show_duration};
+
+/// The effective configuration of a bot: the first layer wins over the later ones, the built-in defaults
+/// come last. Stored keys that this version does not know are ignored.
+///
+/// Errors with every fault of every value and of what values mean together.
+pub fn bot_spec(id: &BotId, layers: &[&Settings]) -> Result<BotSpec, Faults> {
+    assemble(id, layers).map_err(|complaints| {
+        let faults = complaints.into_iter().map(|complaint| Fault::new(complaint.message));
+        Faults(faults.collect())
+    })
+}
+
+/// A fault of the merged settings.
+pub(super) struct Complaint {
+    /// The keys that it is about, the one to correct first.
+    pub(super) keys: Vec<&'static str>,
+    pub(super) message: String,
+}
+
+pub(super) fn assemble(id: &BotId, layers: &[&Settings]) -> Result<BotSpec, Vec<Complaint>> {
+    let mut merged = Effective::new(layers);
+    let command = merged.texts("command");
+    let platform = merged.text("platform").and_then(|word| Platform::from_word(&word));
+    let spec = BotSpec {
+        id: id.clone(),
+        platform: platform.unwrap_or(if command.is_empty() {
+            Platform::Loopback
+        } else {
+            Platform::None
+        }),
+        cwd: merged.path("cwd"),
+        env: merged.variables(),
+        env_file: merged.path("env_file"),
+        env_inherit: merged.texts("env_inherit"),
+        token_env: merged.texts("token_env"),
+        enabled: merged.flag("enabled"),
+        restart: merged.restart(),
+        stop: merged.stop(),
+        ready: merged.ready(command.is_empty()),
+        heartbeat_timeout: merged.duration("heartbeat_timeout"),
+        limits: Limits {
+            memory: merged.memory_limit(),
+            cpu: merged.cpu_limit(),
+        },
+        log: LogPolicy {
+            max_size: merged.size("log.max_size"),
+            keep: merged.integer("log.keep"),
+        },
+        media: MediaPolicy {
+            dir: merged.path("media.dir"),
+            clean_on_start: merged.flag("media.clean_on_start"),
+        },
+        command,
+    };
+    merged.check(&spec, layers);
+    if merged.complaints.is_empty() {
+        Ok(spec)
+    } else {
+        Err(merged.complaints)
+    }
+}
+
+/// All layers as one, each value read by its kind once more: a stored one may stem from an older version.
+struct Effective {
+    merged: Settings,
+    complaints: Vec<Complaint>,
+}
+
+impl Effective {
+    fn new(layers: &[&Settings]) -> Effective {
+        let merged = layers
+            .iter()
+            .rev()
+            .fold(Settings::new(), |below, layer| layer.over(&below));
+        Effective {
+            merged,
+            complaints: Vec::new(),
+        }
+    }
+
+    /// The canonical value of a key; None where there is none or it was refused.
+    fn value(&mut self, name: &'static str) -> Option<Value> {
+        let key = find(KEYS, name)?;
+        let node = match (self.merged.get(name), key.default) {
+            (Some(value), _) => Node::from_json(value),
+            (None, Some(default)) => Node::scalar(default),
+            (None, None) => return None,
+        };
+        let mut faults = Vec::new();
+        let value = key.kind.read(name, &node, &mut faults);
+        self.complaints.extend(faults.into_iter().map(|fault| Complaint {
+            keys: vec![name],
+            message: fault.message,
+        }));
+        value
+    }
+
+    fn text(&mut self, name: &'static str) -> Option<String> {
+        match self.value(name)? {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn texts(&mut self, name: &'static str) -> Vec<String> {
+        let Some(Value::Array(items)) = self.value(name) else {
+            return Vec::new();
+        };
+        items
+            .into_iter()
+            .filter_map(|item| item.as_str().map(str::to_owned))
+            .collect()
+    }
+
+    fn variables(&mut self) -> BTreeMap<String, String> {
+        variables(self.value(ENV))
+    }
+
+    fn path(&mut self, name: &'static str) -> Option<PathBuf> {
+        let path = PathBuf::from(self.text(name)?);
+        if path.is_relative() {
+            self.complain(&[name], format!("{name}: {:?} is relative: write the full path", path));
+        }
+        Some(path)
+    }
+
+    fn flag(&mut self, name: &'static str) -> bool {
+        self.value(name).and_then(|value| value.as_bool()).unwrap_or_default()
+    }
+
+    fn integer(&mut self, name: &'static str) -> u32 {
+        let number = self.value(name).and_then(|value| value.as_u64());
+        number.and_then(|number| u32::try_from(number).ok()).unwrap_or_default()
+    }
+
+    fn number(&mut self, name: &'static str) -> Option<f64> {
+        self.value(name).and_then(|value| value.as_f64())
+    }
+
+    fn duration(&mut self, name: &'static str) -> Duration {
+        self.duration_or_none(name).unwrap_or_default()
+    }
+
+    /// None for the word that a key takes instead of a duration.
+    fn duration_or_none(&mut self, name: &'static str) -> Option<Duration> {
+        self.text(name).and_then(|text| parse_duration(&text).ok())
+    }
+
+    fn size(&mut self, name: &'static str) -> u64 {
+        self.text(name)
+            .and_then(|text| parse_size(&text).ok())
+            .unwrap_or_default()
+    }
+
+    fn restart(&mut self) -> RestartPolicy {
+        RestartPolicy {
+            when: match self.text("restart.policy").as_deref() {
+                Some("never") => RestartWhen::Never,
+                Some("on-failure") => RestartWhen::OnFailure,
+                _ => RestartWhen::Always,
+            },
+            delay: self.duration("restart.delay"),
+            factor: self.number("restart.factor").unwrap_or(1.0),
+            max_delay: self.duration("restart.max_delay"),
+            max_restarts: self.integer("restart.max_restarts"),
+            window: self.duration("restart.window"),
+            reset_after: self.duration("restart.reset_after"),
+            retry_failed: self.duration_or_none("restart.retry_failed"),
+        }
+    }
+
+    fn stop(&mut self) -> StopPolicy {
+        let signal = self.text("stop.signal").and_then(|text| signal_number(&text));
+        StopPolicy {
+            signal: signal.unwrap_or_default(),
+            grace: self.duration("stop.grace"),
+        }
+    }
+
+    fn ready(&mut self, is_built_in: bool) -> ReadyPolicy {
+        ReadyPolicy {
+            when: match self.text("ready.when").as_deref() {
+                Some("alive") => ReadyWhen::Alive,
+                Some("signal") => ReadyWhen::Signal,
+                _ if is_built_in => ReadyWhen::Signal,
+                _ => ReadyWhen::Alive,
+            },
+            timeout: self.duration("ready.timeout"),
+            min_uptime: self.duration("ready.min_uptime"),
+        }
+    }
+
+    fn memory_limit(&mut self) -> Option<Limit> {
+        let lasting = self.duration("limits.memory.for");
+        let action = self.action("limits.memory.action");
+        let max = self.text("limits.memory.max").and_then(|text| parse_size(&text).ok());
+        max.map(|bytes| Limit {
+            max: bytes as f64,
+            lasting,
+            action,
+        })
+    }
+
+    fn cpu_limit(&mut self) -> Option<Limit> {
+        let lasting = self.duration("limits.cpu.for");
+        let action = self.action("limits.cpu.action");
+        let max = self.number("limits.cpu.max");
+        max.map(|max| Limit { max, lasting, action })
+    }
+
+    fn action(&mut self, name: &'static str) -> LimitAction {
+        match self.text(name).as_deref() {
+            Some("restart") => LimitAction::Restart,
+            Some("stop") => LimitAction::Stop,
+            _ => LimitAction::Alert,
+        }
+    }
+
+    fn complain(&mut self, keys: &[&'static str], message: String) {
+        self.complaints.push(Complaint {
+            keys: keys.to_vec(),
+            message,
+        });
+    }
+
+    /// What no single key can show.
+    fn check(&mut self, spec: &BotSpec, layers: &[&Settings]) {
+        let delays = ["restart.max_delay", "restart.delay"];
+        let is_sound = |known: &Effective, keys: &[&str]| {
+            let mut faulty = known.complaints.iter().flat_map(|complaint| &complaint.keys);
+            !faulty.any(|faulty| keys.contains(faulty))
+        };
+        if spec.restart.max_delay < spec.restart.delay && is_sound(self, &delays) {
+            let message = format!(
+                "restart.max_delay: {} is shorter than restart.delay, {}",
+                show_duration(spec.restart.max_delay),
+                show_duration(spec.restart.delay)
+            );
+            self.complain(&delays, message);
+        }
+        if spec.platform == Platform::None && spec.is_built_in() && is_sound(self, &["platform", "command"]) {
+            let message = "platform: none runs nothing by itself; write a command, or another platform";
+            self.complain(&["platform", "command"], message.to_owned());
+        }
+        for (max, rest) in [
+            ("limits.memory.max", ["limits.memory.for", "limits.memory.action"]),
+            ("limits.cpu.max", ["limits.cpu.for", "limits.cpu.action"]),
+        ] {
+            // In the lower layers they are defaults for those bots that do set a limit.
+            let written = |key: &str| layers.first().is_some_and(|own| own.get(key).is_some());
+            for key in rest {
+                if written(key) && self.merged.get(max).is_none() {
+                    self.complain(&[key, max], format!("{key}: there is no limit; write {max} too"));
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn variables(value: Option<Value>) -> BTreeMap<String, String> {
+    let Some(Value::Object(map)) = value else {
+        return BTreeMap::new();
+    };
+    map.into_iter()
+        .filter_map(|(name, value)| value.as_str().map(|text| (name, text.to_owned())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(layers: &[&str]) -> Result<BotSpec, String> {
+        let layers: Vec<Settings> = layers.iter().map(|text| Settings::from_json(text).unwrap()).collect();
+        let layers: Vec<&Settings> = layers.iter().collect();
+        bot_spec(&"shop".parse().unwrap(), &layers).map_err(|faults| faults.to_string())
+    }
+
+    #[test]
+    fn nothing_written_is_the_built_in_loopback_bot() {
+        let seconds = Duration::from_secs;
+        let expected = BotSpec {
+            id: "shop".parse().unwrap(),
+            platform: Platform::Loopback,
+            command: Vec::new(),
+            cwd: None,
+            env: BTreeMap::new(),
+            env_file: None,
+            env_inherit: Vec::new(),
+            token_env: Vec::new(),
+            enabled: true,
+            restart: RestartPolicy {
+                when: RestartWhen::Always,
+                delay: seconds(1),
+                factor: 2.0,
+                max_delay: seconds(60),
+                max_restarts: 5,
+                window: seconds(600),
+                reset_after: seconds(60),
+                retry_failed: Some(seconds(600)),
+            },
+            stop: StopPolicy {
+                signal: 15,
+                grace: seconds(10),
+            },
+            ready: ReadyPolicy {
+                when: ReadyWhen::Signal,
+                timeout: seconds(30),
+                min_uptime: seconds(1),
+            },
+            heartbeat_timeout: seconds(60),
+            limits: Limits::default(),
+            log: LogPolicy {
+                max_size: 10 * 1024 * 1024,
+                keep: 5,
+            },
+            media: MediaPolicy::default(),
+        };
+        assert_eq!(spec(&["{}"]), Ok(expected.clone()));
+        assert_eq!(spec(&[]), Ok(expected));
+    }
+
+    #[test]
+    fn every_key_reaches_its_field() {
+        let own = r#"{"platform":"telegram","command":["a","b"],"cwd":"/c","env":{"A":"1"},"env_file":"/e",
+            "env_inherit":["B"],"token_env":["C"],"enabled":false,"restart.policy":"on-failure","restart.delay":"2s",
+            "restart.factor":1.5,"restart.max_delay":"3s","restart.max_restarts":7,"restart.window":"4s",
+            "restart.reset_after":"5s","restart.retry_failed":"never","stop.signal":"INT","stop.grace":"6s",
+            "ready.when":"signal","ready.timeout":"7s","ready.min_uptime":"8s","heartbeat_timeout":"9s",
+            "limits.memory.max":"1KiB","limits.memory.for":"11s","limits.memory.action":"stop","limits.cpu.max":80,
+            "limits.cpu.for":"12s","limits.cpu.action":"restart","log.max_size":"4KiB","log.keep":2,
+            "media.dir":"/m","media.clean_on_start":true}"#;
+        let written = Settings::from_json(own).unwrap();
+        for key in KEYS {
+            assert!(written.get(key.name).is_some(), "{} is not part of this test", key.name);
+        }
+        let spec = spec(&[own]).unwrap();
+        let seconds = Duration::from_secs;
+        assert_eq!(spec.platform, Platform::Telegram);
+        assert_eq!((spec.command.join(" "), spec.cwd), ("a b".into(), Some("/c".into())));
+        assert_eq!((spec.env["A"].as_str(), spec.env_file), ("1", Some("/e".into())));
+        assert_eq!(
+            (spec.env_inherit.concat(), spec.token_env.concat()),
+            ("B".into(), "C".into())
+        );
+        assert!(!spec.enabled);
+        let restart = RestartPolicy {
+            when: RestartWhen::OnFailure,
+            delay: seconds(2),
+            factor: 1.5,
+            max_delay: seconds(3),
+            max_restarts: 7,
+            window: seconds(4),
+            reset_after: seconds(5),
+            retry_failed: None,
+        };
+        assert_eq!(spec.restart, restart);
+        assert_eq!((spec.stop.signal, spec.stop.grace), (2, seconds(6)));
+        assert_eq!(spec.ready.when, ReadyWhen::Signal);
+        assert_eq!((spec.ready.timeout, spec.ready.min_uptime), (seconds(7), seconds(8)));
+        assert_eq!(spec.heartbeat_timeout, seconds(9));
+        let limit = |max, lasting, action| {
+            Some(Limit {
+                max,
+                lasting: seconds(lasting),
+                action,
+            })
+        };
+        assert_eq!(spec.limits.memory, limit(1024.0, 11, LimitAction::Stop));
+        assert_eq!(spec.limits.cpu, limit(80.0, 12, LimitAction::Restart));
+        assert_eq!((spec.log.max_size, spec.log.keep), (4096, 2));
+        assert_eq!((spec.media.dir, spec.media.clean_on_start), (Some("/m".into()), true));
+    }
+
+    #[test]
+    fn the_first_layer_wins_and_a_command_changes_what_is_usual() {
+        let spec = spec(&[
+            r#"{"command":["x"],"env":{"A":"1"},"limits.memory.max":"1MiB","from.newer":[1]}"#,
+            r#"{"stop.grace":"3s","env":{"A":"0","B":"2"},"limits.memory.action":"stop","limits.cpu.for":"5s"}"#,
+            r#"{"stop.grace":"4s","log.keep":9}"#,
+        ])
+        .unwrap();
+        assert_eq!((spec.platform, spec.ready.when), (Platform::None, ReadyWhen::Alive));
+        assert_eq!((spec.stop.grace.as_secs(), spec.log.keep), (3, 9));
+        assert_eq!(
+            spec.env,
+            BTreeMap::from([("A".into(), "1".into()), ("B".into(), "2".into())])
+        );
+        assert_eq!(spec.limits.memory.map(|limit| limit.action), Some(LimitAction::Stop));
+        assert_eq!(spec.limits.cpu, None);
+    }
+
+    #[test]
+    fn what_keys_mean_together_is_checked() {
+        for (own, said) in [
+            (
+                r#"{"restart.delay":"2m"}"#,
+                "restart.max_delay: 1m is shorter than restart.delay, 2m",
+            ),
+            (
+                r#"{"platform":"none"}"#,
+                "platform: none runs nothing by itself; write a command, or another platform",
+            ),
+            (
+                r#"{"limits.memory.for":"5s","limits.cpu.action":"stop"}"#,
+                "limits.memory.for: there is no limit; write limits.memory.max too\n\
+                 limits.cpu.action: there is no limit; write limits.cpu.max too",
+            ),
+            (r#"{"cwd":"work"}"#, "cwd: \"work\" is relative: write the full path"),
+            (
+                r#"{"restart.delay":"soon","log.keep":0,"env":{"BOT_ID":"s3cret"}}"#,
+                "env: BOT_ID is set by multibot itself; choose another name\n\
+                 restart.delay: \"soon\" is not a duration: write 500ms, 5s, 10m, 2h or 7d\n\
+                 log.keep: \"0\" is not a whole number from 1 to 1000",
+            ),
+        ] {
+            assert_eq!(spec(&[own]), Err(said.to_owned()), "{own}");
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Puts a supervisor together: opens what it needs, starts its threads, and turns the news of each
+//! source into news for the loop. It decides nothing about bots.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::clock;
+use crate::config::{Faults, SupervisorSettings, read_supervisor};
+use crate::home::{Home, HomeError};
+use crate::log::LogFile;
+use crate::model::bot::BotId;
+use crate::model::limits::{LOCK_RETRY_TIME, QUEUE_LEN_MAX, REPLY_AGE_MAX};
+use crate::monitor::sampler;
+use crate::run::identity::Identity;
+use crate::run::inheritance::{keep_open_files_from_children, receive_all_signals};
+use crate::run::lock::Lock;
+use crate::spool::{self, Mailbox};
+use crate::store::{self, Access, Store};
+use crate::supervisor::environment::Account;
+use crate::supervisor::event_loop::Supervisor;
+use crate::supervisor::host::{Host, UsageTarget};
+use crate::supervisor::machine::StopMode;
+use crate::supervisor::news::News;
+use crate::supervisor::process::{Observer, Parts, ProcessHost, TellSampler};
+use crate::supervisor::publisher::Publisher;
+use crate::supervisor::recorder::{Recorder, RecorderError};
+use crate::supervisor::shims::Shims;
+use crate::supervisor::snapshot::{self, Stage};
+use crate::supervisor::watch::{Hint, Watches};
+use crate::trace;
+
+/// How a supervisor is to run.
+pub struct Options {
+    /// How far below the configured level its log goes.
+    pub verbose: u8,
+    pub hangup: Hangup,
+    /// Sees every line of the supervisor's own log.
+    pub listener: Option<trace::Listener>,
+    /// Sees every snapshot before it is published.
+    pub observer: Option<Observer>,
+}
+
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    Reload,
+    /// The terminal that this supervisor belongs to is gone.
+    Stop,
+}
+
+/// How a supervisor ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Stopped,
+    /// Another supervisor has this home; its pid where it is known.
+    AlreadyRunning {
+        pid: Option<u32>,
+    },
+}
+
+/// Why no supervisor could be started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error("{0}")]
+    Settings(#[from] Faults),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Recorder(#[from] RecorderError),
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
+    #[error("cannot lock {}: {source}", path.display())]
+    Lock { path: PathBuf, source: io::Error },
+    #[error("cannot start {what}: {source}")]
+    Start { what: &'static str, source: io::Error },
+    #[error("{0}")]
+    Open(String),
+}
+
+/// Runs the supervisor of a home until it is asked to stop.
+pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
+    let settings = read_supervisor(&home.settings())?;
+    home.create()?;
+    keep_open_files_from_children();
+    receive_all_signals();
+    // It was started through a path that is no name.
+    let _ = rustix::thread::set_name(c"multibot");
+    let Some(lock) = take_lock(home)? else {
+        return Ok(Outcome::AlreadyRunning {
+            pid: holder(home).map(|identity| identity.pid),
+        });
+    };
+    let identity = Identity::me().ok_or_else(|| start_error("itself")(io::Error::other("/proc is not mounted")))?;
+    let signature = serde_json::to_string(&identity).unwrap_or_default();
+    lock.sign(&signature).map_err(|source| Error::Lock {
+        path: home.supervisor_lock(),
+        source,
+    })?;
+    start_log(home, &settings, options.verbose, options.listener)?;
+    Store::migrate(&home.database())?;
+    // A supervisor must not keep a file system busy that somebody wants to unmount.
+    let _ = std::env::set_current_dir("/");
+    Mailbox::new(home.supervisor_inbox()).create()?;
+    sweep(home);
+    let (queue, news) = sync_channel(QUEUE_LEN_MAX);
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(start_error("signal handling"))?;
+    start_signals(signals, options.hangup, queue.clone()).map_err(start_error("signal handling"))?;
+    let host = open_host(home, &settings, options.observer, &queue)?;
+    let about = snapshot::Supervisor {
+        identity,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: clock::stamp().unix_ms(),
+        stage: Stage::Adopting,
+        notes: Vec::new(),
+    };
+    supervise(host, about, &news)?;
+    tracing::info!("supervisor has stopped");
+    drop(lock);
+    Ok(Outcome::Stopped)
+}
+
+fn supervise(mut host: ProcessHost, about: snapshot::Supervisor, news: &Receiver<News>) -> Result<(), Error> {
+    let configured = host.load().map_err(Error::Open)?;
+    let bots: Vec<BotId> = configured.bots.iter().map(|bot| bot.id.clone()).collect();
+    let earlier = host.find_earlier(&bots);
+    let mut supervisor = Supervisor::new(host, about);
+    supervisor.open(earlier).map_err(Error::Open)?;
+    supervisor.run(news);
+    Ok(())
+}
+
+/// Who holds a home, as its lock file tells; None where that process has ended.
+pub fn holder(home: &Home) -> Option<Identity> {
+    let text = fs::read_to_string(home.supervisor_lock()).ok()?;
+    serde_json::from_str::<Identity>(&text).ok().filter(Identity::is_alive)
+}
+
+/// Two starts at one moment, or one right after a stop: the lock may be free in an instant.
+fn take_lock(home: &Home) -> Result<Option<Lock>, Error> {
+    let path = home.supervisor_lock();
+    let until = clock::now() + LOCK_RETRY_TIME;
+    loop {
+        match Lock::take(&path) {
+            Ok(Some(lock)) => return Ok(Some(lock)),
+            Ok(None) if clock::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            Ok(None) => return Ok(None),
+            Err(source) => return Err(Error::Lock { path, source }),
+        }
+    }
+}
+
+fn start_log(
+    home: &Home,
+    settings: &SupervisorSettings,
+    verbose: u8,
+    listener: Option<trace::Listener>,
+) -> Result<(), Error> {
+    let file = LogFile::open(home.supervisor_log(), settings.log.max_size, settings.log.keep);
+    let wished = std::env::var("MULTIBOT_LOG").ok().and_then(|word| word.parse().ok());
+    let level = match (wished.unwrap_or(settings.log_level), verbose) {
+        (level, 0) => level,
+        (level, 1) => level.max(tracing::Level::DEBUG),
+        (_, _) => tracing::Level::TRACE,
+    };
+    trace::start(file, level, listener).map_err(start_error("the log"))
+}
+
+/// Removes what writers and readers that died have left behind.
+fn sweep(home: &Home) {
+    let now = clock::stamp();
+    let removed = [
+        spool::replies::sweep_replies(&home.replies(), now, REPLY_AGE_MAX),
+        Mailbox::new(home.supervisor_inbox()).sweep_tmp(now),
+    ];
+    for error in removed.into_iter().filter_map(Result::err) {
+        tracing::warn!("{error}");
+    }
+}
+
+fn open_host(
+    home: &Home,
+    settings: &SupervisorSettings,
+    observer: Option<Observer>,
+    queue: &SyncSender<News>,
+) -> Result<ProcessHost, Error> {
+    let shims = {
+        let queue = queue.clone();
+        Shims::start(move |token| tell(&queue, News::Shim(token))).map_err(start_error("the watch over shims"))?
+    };
+    let watches = start_watches(home, queue.clone()).map_err(|error| error.to_string());
+    if let Err(why) = &watches {
+        tracing::error!("mailboxes are not watched: {why}");
+    }
+    let uid = rustix::process::geteuid().as_raw();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let parts = Parts {
+        home: home.clone(),
+        account: Account::find(&passwd, uid).unwrap_or_else(|| unknown_account(uid)),
+        store: Store::open(&home.database(), Access::Read)?,
+        shims,
+        watches,
+        publisher: Publisher::start(home.snapshot(), home.replies()).map_err(start_error("the publisher"))?,
+        recorder: Recorder::start(&home.database())?,
+        sampler: start_sampler(settings.sampling_period, queue)?,
+        queue: queue.clone(),
+        observer,
+    };
+    Ok(ProcessHost::new(parts)?)
+}
+
+/// A uid without a line in `/etc/passwd`, as in many containers.
+fn unknown_account(uid: u32) -> Account {
+    Account {
+        name: uid.to_string(),
+        home: std::env::var("HOME").unwrap_or_else(|_| "/".to_owned()),
+        shell: String::new(),
+    }
+}
+
+fn start_watches(home: &Home, queue: SyncSender<News>) -> notify::Result<Watches> {
+    let ipc = home.dir().join("ipc");
+    let (hints, pending) = channel();
+    std::thread::Builder::new()
+        .name("hints".to_owned())
+        .spawn(move || forward_hints(&pending, &queue))
+        .map_err(notify::Error::io)?;
+    let mut watches = Watches::start(ipc, move |hint| {
+        // The forwarder ends only when this watcher is gone.
+        let _ = hints.send(hint);
+    })?;
+    watches.add(&home.supervisor_inbox().join("new"))?;
+    Ok(watches)
+}
+
+/// Takes every hint at once and passes each on once: the loop waits for the watcher when it adds a
+/// watch, so the watcher must never wait for the loop.
+fn forward_hints(pending: &Receiver<Hint>, queue: &SyncSender<News>) {
+    while let Ok(first) = pending.recv() {
+        let distinct: BTreeSet<Hint> = std::iter::once(first).chain(pending.try_iter()).collect();
+        for hint in distinct {
+            tell(queue, news_of(hint));
+        }
+    }
+}
+
+fn news_of(hint: Hint) -> News {
+    match hint {
+        Hint::SupervisorInbox => News::Inbox,
+        Hint::Outbox(bot) => News::Outbox(bot),
+        Hint::Heartbeat(bot) => News::Heartbeat(bot),
+        Hint::Counts(bot) => News::Counts(bot),
+        Hint::Everything => News::Rescan,
+    }
+}
+
+/// The supervisor and the monitor do not know each other's words; here they are translated.
+fn start_sampler(period: Option<Duration>, queue: &SyncSender<News>) -> Result<Option<TellSampler>, Error> {
+    let Some(period) = period else { return Ok(None) };
+    let queue = queue.clone();
+    let sampler = sampler::start(period, move |finding: sampler::Finding| {
+        let sampler::Finding {
+            bot,
+            run,
+            sample,
+            passed,
+        } = finding;
+        for limit in passed {
+            let (bot, run) = (bot.clone(), run.clone());
+            tell(
+                &queue,
+                News::LimitPassed {
+                    bot,
+                    run,
+                    why: limit.why,
+                    action: limit.action,
+                },
+            );
+        }
+        let (memory_bytes, cpu_percent) = (sample.memory_bytes, sample.cpu_percent);
+        tell(
+            &queue,
+            News::Usage {
+                bot,
+                run,
+                memory_bytes,
+                cpu_percent,
+            },
+        );
+    })
+    .map_err(start_error("the sampler"))?;
+    Ok(Some(Box::new(move |targets: Vec<UsageTarget>| {
+        let target = |UsageTarget { bot, run, pid, limits }| sampler::Target { bot, run, pid, limits };
+        // A sampler that has ended leaves usage unknown.
+        let _ = sampler.send(targets.into_iter().map(target).collect());
+    })))
+}
+
+/// SIGTERM and SIGINT stop; a second SIGINT is a user who will not wait.
+fn start_signals(mut signals: Signals, hangup: Hangup, queue: SyncSender<News>) -> io::Result<()> {
+    let listen = move || {
+        let mut mode = StopMode::Graceful;
+        for signal in signals.forever() {
+            match signal {
+                SIGHUP if hangup == Hangup::Reload => tell(&queue, News::Reload),
+                SIGINT => {
+                    tell(&queue, News::Stop(mode));
+                    mode = StopMode::Forced;
+                }
+                _ => tell(&queue, News::Stop(StopMode::Graceful)),
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(listen)
+        .map(|_| ())
+}
+
+/// Waits while the queue is full. Only a loop that has ended takes no more news.
+fn tell(queue: &SyncSender<News>, news: News) {
+    let _ = queue.send(news);
+}
+
+fn start_error(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Start { what, source }
+}

@@ -1,0 +1,24 @@
+//! The program: the hidden verbs under which it starts itself, else the command line.
+
+use std::process::ExitCode;
+
+use multibot::run::{RUNNER_VERB, SHIM_VERB};
+use multibot::{cli, shim};
+
+fn main() -> ExitCode {
+    // The shim comes before everything else: what it does not touch costs no memory once per bot.
+    let verb = std::env::args_os().nth(1);
+    if verb.as_deref() == Some(SHIM_VERB.as_ref()) {
+        shim::main();
+        return ExitCode::SUCCESS;
+    }
+    // Whatever is created below is the operator's alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    if verb.as_deref() == Some(RUNNER_VERB.as_ref()) {
+        return multibot::runner::main(&std::env::args().nth(2).unwrap_or_default());
+    }
+    if verb.as_deref() == Some(cli::SUPERVISE_VERB.as_ref()) {
+        return cli::supervise(std::env::args_os().nth(2).unwrap_or_default().into()).into();
+    }
+    cli::main().into()
+}

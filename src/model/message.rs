@@ -1,0 +1,98 @@
+//! One message of the spool: the envelope. Its bytes on disk are described in `ipc/README.md`.
+
+use super::units::Stamp;
+
+/// The version that this program writes and the newest that it reads.
+pub const ENVELOPE_VERSION: u32 = 1;
+
+/// What an envelope is. Commands go to bots, the rest comes from them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Command,
+    Response,
+    Event,
+    Heartbeat,
+    Error,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 5] = [Kind::Command, Kind::Response, Kind::Event, Kind::Heartbeat, Kind::Error];
+
+    /// The word on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Command => "command",
+            Kind::Response => "response",
+            Kind::Event => "event",
+            Kind::Heartbeat => "heartbeat",
+            Kind::Error => "error",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+}
+
+/// One message. `from` and `to` are a bot's id, `supervisor` or `cli`; `priority` runs from 0 (most
+/// urgent) to 9.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Envelope {
+    pub id: String,
+    pub kind: Kind,
+    pub name: String,
+    pub from: String,
+    pub to: String,
+    pub correlation_id: Option<String>,
+    pub dedup_key: Option<String>,
+    pub order_key: Option<String>,
+    pub priority: u8,
+    pub created_at: Stamp,
+    pub expires_at: Option<Stamp>,
+    pub attempt: u32,
+    pub max_attempts: u32,
+    pub payload: serde_json::Value,
+}
+
+/// Priority of ordinary messages.
+pub const PRIORITY_DEFAULT: u8 = 5;
+/// Priority of the supervisor's own commands to a bot.
+pub const PRIORITY_CONTROL: u8 = 0;
+/// Attempts before a message is buried, unless its sender says otherwise.
+pub const MAX_ATTEMPTS_DEFAULT: u32 = 5;
+
+impl Envelope {
+    /// A first attempt at normal priority with nothing optional set.
+    pub fn new(id: String, kind: Kind, name: &str, from: &str, to: &str, now: Stamp) -> Envelope {
+        Envelope {
+            id,
+            kind,
+            name: name.to_owned(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            correlation_id: None,
+            dedup_key: None,
+            order_key: None,
+            priority: PRIORITY_DEFAULT,
+            created_at: now,
+            expires_at: None,
+            attempt: 1,
+            max_attempts: MAX_ATTEMPTS_DEFAULT,
+            payload: serde_json::Value::Object(serde_json::Map::new()),
+        }
+    }
+
+    /// The same envelope with this content.
+    pub fn with_payload(mut self, payload: serde_json::Value) -> Envelope {
+        self.payload = payload;
+        self
+    }
+
+    /// An answer to this envelope, from its receiver to its sender.
+    pub fn response(&self, id: String, now: Stamp) -> Envelope {
+        let mut answer = Envelope::new(id, Kind::Response, &self.name, &self.to, &self.from, now);
+        answer.correlation_id = Some(self.id.clone());
+        answer.priority = self.priority;
+        answer
+    }
+}

@@ -1,0 +1,8 @@
+//! The words of the domain: plain values that every other module may use. No I/O, no clock, no process.
+
+pub mod bot;
+pub mod fact;
+pub mod limits;
+pub mod message;
+pub mod nearest;
+pub mod units;

@@ -1,0 +1,146 @@
+//! Text to stdout and stderr, whole lines at a time.
+//!
+//! Each call writes and flushes at once, so that followers see a line when it happens and nothing is
+//! left to a destructor that could not report a full disk.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+/// Why stdout did not take a text.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The reader has gone: nothing is wrong, and nothing more is wanted.
+    #[error("the reader of stdout has gone")]
+    Closed,
+    #[error("cannot write to stdout: {0}; see whether its disk is full")]
+    Write(io::Error),
+    #[error("cannot write the answer as JSON: {0}")]
+    Encode(serde_json::Error),
+}
+
+/// Writes `text` to stdout, with a line end where it has none.
+pub fn out(text: &str) -> Result<(), Error> {
+    write_to(&mut io::stdout().lock(), text)
+}
+
+/// Says something about the work to stderr. A closed stderr is no reason to stop the work.
+pub fn note(text: &str) {
+    let _ = write_lines(&mut io::stderr().lock(), text);
+}
+
+/// Tells on stderr what went wrong, with the program's name in front.
+pub fn error(text: &str) {
+    note(&format!("multibot: {text}"));
+}
+
+/// `text` with everything that could move a terminal's cursor, recolour or reorder it spelled out:
+/// `\n` as `\n`, ESC as `\x1b`. For one line of text that a bot or a file has written.
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("    "),
+            _ if letter.is_ascii_control() => {
+                let _ = write!(shown, "\\x{:02x}", u32::from(letter));
+            }
+            _ if letter.is_control() || is_format(letter) => {
+                let _ = write!(shown, "\\u{{{:x}}}", u32::from(letter));
+            }
+            _ => shown.push(letter),
+        }
+    }
+    shown
+}
+
+/// `text` without the colours and cursor movements that programs write for a terminal.
+pub fn uncoloured(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, sequence)) = rest.split_once("\x1b[") {
+        plain.push_str(before);
+        let end = sequence.find(|letter: char| ('@'..='~').contains(&letter));
+        rest = end.map_or("", |end| &sequence[end + 1..]);
+    }
+    plain.push_str(rest);
+    plain
+}
+
+/// Marks that have no width and change how their neighbours are read. The joiners of emoji and of
+/// some scripts are not among them.
+fn is_format(letter: char) -> bool {
+    matches!(letter, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+fn write_to(stream: &mut impl Write, text: &str) -> Result<(), Error> {
+    write_lines(stream, text).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Error::Closed,
+        _ => Error::Write(error),
+    })
+}
+
+fn write_lines(stream: &mut impl Write, text: &str) -> io::Result<()> {
+    stream.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        stream.write_all(b"\n")?;
+    }
+    stream.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_text_ends_with_exactly_one_line_end() {
+        for (text, written) in [("a", "a\n"), ("a\n", "a\n"), ("a\nb", "a\nb\n"), ("", "\n")] {
+            let mut stream = Vec::new();
+            write_lines(&mut stream, text).unwrap();
+            assert_eq!(String::from_utf8(stream).unwrap(), written);
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_fault_and_a_full_disk_is() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        drop(reader);
+        assert!(matches!(write_to(&mut writer, "a"), Err(Error::Closed)));
+        let mut full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let said = write_to(&mut full, "a").unwrap_err().to_string();
+        assert!(said.contains("No space left"), "{said}");
+    }
+
+    #[test]
+    fn colours_are_taken_off() {
+        for (text, plain) in [
+            ("\x1b[31;1mred\x1b[0m end", "red end"),
+            ("plain [31m", "plain [31m"),
+            ("cut \x1b[3", "cut "),
+            ("\x1b[2K\x1b[1Gbar", "bar"),
+        ] {
+            assert_eq!(uncoloured(text), plain);
+        }
+    }
+
+    #[test]
+    fn what_moves_a_cursor_is_spelled_out() {
+        for (text, shown) in [
+            ("plain ä 你", "plain ä 你"),
+            ("\x1b[31mred", "\\x1b[31mred"),
+            ("a\nb\rc\td", "a\\nb\\rc    d"),
+            ("\u{9b}1m", "\\u{9b}1m"),
+            ("\u{202e}abc", "\\u{202e}abc"),
+        ] {
+            assert_eq!(visible(text), shown);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_visible_is_a_control(text in any::<String>()) {
+            prop_assert!(!visible(&text).chars().any(|letter| letter.is_control() || is_format(letter)));
+        }
+    }
+}

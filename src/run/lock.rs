@@ -1,0 +1,59 @@
+//! Locks that a process holds for its life: one for the home's supervisor, one for each bot's shim.
+//!
+//! A lock file is never unlinked: a second file of the same name would be a second lock. Nobody
+//! takes a lock to find out whether its holder lives, for that would break those who start; life is
+//! told by [`Identity`](super::identity::Identity).
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// A lock that is held until this value is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock if nobody holds it; None when somebody does. The file is created (0600) if
+    /// missing and closed on exec, so that no child keeps it.
+    pub fn take(path: &Path) -> io::Result<Option<Lock>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        match fs2::FileExt::try_lock(&file) {
+            Ok(()) => Ok(Some(Lock { file })),
+            Err(fs2::TryLockError::WouldBlock) => Ok(None),
+            Err(fs2::TryLockError::Error(source)) => Err(source),
+        }
+    }
+
+    /// Writes who holds the lock into its file, for those who want to talk to the holder.
+    pub fn sign(&self, text: &str) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.file.set_len(0)?;
+        self.file.write_all_at(text.as_bytes(), 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        let held = Lock::take(&path).unwrap().unwrap();
+        held.sign("somebody").unwrap();
+        assert!(Lock::take(&path).unwrap().is_none());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody");
+        drop(held);
+        assert!(Lock::take(&path).unwrap().is_some());
+    }
+}

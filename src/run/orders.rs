@@ -1,0 +1,121 @@
+//! What the supervisor tells a new shim, and the one line that the shim answers.
+//!
+//! Both travel over a socket pair, one JSON object a line, never by arguments or environment: the
+//! orders hold secrets. The supervisor keeps its end open until the answer has come; a shim whose
+//! peer is gone before the exec leaves without spawning.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that a shim needs for one run.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Orders {
+    pub v: u32,
+    pub run_id: String,
+    pub bot: String,
+    /// Where `run.json` and `exit.json` of this bot lie.
+    pub run_dir: PathBuf,
+    pub lock: PathBuf,
+    pub log: LogOrders,
+    pub argv: Vec<String>,
+    /// The bot's whole environment: nothing is inherited.
+    pub env: Vec<(String, String)>,
+    pub cwd: PathBuf,
+    /// Values that must not reach the log.
+    pub secrets: Vec<String>,
+    pub stop_signal: i32,
+    pub grace_ms: u64,
+    /// The media folder to create, if the bot has one.
+    pub media: Option<MediaOrders>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LogOrders {
+    pub path: PathBuf,
+    pub max_size: u64,
+    pub keep: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MediaOrders {
+    pub dir: PathBuf,
+    pub clean_on_start: bool,
+}
+
+/// Version of [`Orders`] and [`Report`]; both only ever gain fields.
+pub const ORDERS_VERSION: u32 = 1;
+
+impl fmt::Debug for Orders {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Orders")
+            .field("run_id", &self.run_id)
+            .field("bot", &self.bot)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of the orders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    Spawned {
+        pid: u32,
+    },
+    /// The command cannot be executed: missing, no permission, not a program.
+    CommandFailed {
+        why: String,
+    },
+    /// Something that may pass.
+    SpawnFailed {
+        why: String,
+    },
+    /// Another shim holds the bot.
+    Locked,
+    /// A process of the previous run does not die.
+    PreviousAlive {
+        pid: u32,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_do_not_show_their_secrets() {
+        let orders = Orders {
+            v: ORDERS_VERSION,
+            run_id: "01".into(),
+            bot: "shop".into(),
+            run_dir: "/r".into(),
+            lock: "/l".into(),
+            log: LogOrders {
+                path: "/g".into(),
+                max_size: 1,
+                keep: 1,
+            },
+            argv: vec![],
+            env: vec![("BOT_TOKEN".into(), "hush".into())],
+            cwd: "/".into(),
+            secrets: vec!["hush".into()],
+            stop_signal: 15,
+            grace_ms: 1,
+            media: None,
+        };
+        assert!(!format!("{orders:?}").contains("hush"));
+    }
+
+    #[test]
+    fn reports_read_back() {
+        for report in [
+            Report::Spawned { pid: 4 },
+            Report::Locked,
+            Report::CommandFailed { why: "no".into() },
+        ] {
+            let line = serde_json::to_string(&report).unwrap();
+            assert_eq!(serde_json::from_str::<Report>(&line).unwrap(), report);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Who descends from whom, as `/proc` tells it.
+
+use std::fs;
+
+use super::identity::Stat;
+
+/// All living descendants of `root`, children before their own children. Zombies are left out: they
+/// hold nothing but a pid.
+pub fn descendants(root: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut open = children(root);
+    while let Some(pid) = open.pop() {
+        if found.contains(&pid) {
+            continue;
+        }
+        open.extend(children(pid));
+        if Stat::of(pid).is_some_and(|stat| !stat.is_zombie()) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// The children of every thread of a process.
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let mut pids = Vec::new();
+    for thread in threads.flatten() {
+        match fs::read_to_string(thread.path().join("children")) {
+            Ok(text) => pids.extend(
+                text.split_ascii_whitespace()
+                    .filter_map(|word| word.parse::<u32>().ok()),
+            ),
+            // A kernel without this file: look at everybody's parent instead.
+            Err(_) if fs::metadata(format!("/proc/{pid}")).is_ok() => return children_by_parent(pid),
+            Err(_) => {}
+        }
+    }
+    pids
+}
+
+fn children_by_parent(parent: u32) -> Vec<u32> {
+    all_pids()
+        .filter(|pid| Stat::of(*pid).is_some_and(|stat| stat.parent == parent))
+        .collect()
+}
+
+/// The processes whose environment held this entry (`NAME=value`) when they were started, as far as
+/// this user may read it. A process can only lose the mark by changing its own memory.
+pub fn marked(entry: &str) -> Vec<u32> {
+    let me = std::process::id();
+    all_pids().filter(|pid| *pid != me && has_mark(*pid, entry)).collect()
+}
+
+fn has_mark(pid: u32, entry: &str) -> bool {
+    fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|bytes| bytes.split(|byte| *byte == 0).any(|known| known == entry.as_bytes()))
+}
+
+fn all_pids() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_grandchild_is_found_by_descent_and_by_its_mark() {
+        let mark = format!("MULTIBOT_TEST_MARK={}", std::process::id());
+        let (name, value) = mark.split_once('=').unwrap();
+        // The inner shell prints a line once both live, and ends when its input is closed.
+        let mut child = Command::new("sh")
+            .args(["-c", "sh -c 'echo up; read x'; true"])
+            .env(name, value)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+        let below = descendants(child.id());
+        assert_eq!(below.len(), 1, "{below:?}");
+        let mut found = marked(&mark);
+        found.sort();
+        let mut expected = vec![child.id(), below[0]];
+        expected.sort();
+        assert_eq!(found, expected);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(marked(&mark), Vec::<u32>::new());
+    }
+}

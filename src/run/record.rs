@@ -1,0 +1,179 @@
+//! The two records of a run: `run.json`, written by the child before it becomes the bot, and
+//! `exit.json`, written by the shim when the run has ended.
+//!
+//! Both are written to a temporary name and renamed, so that a reader never sees half of one, and
+//! neither is synced: after a power loss the boot id differs and both are void. Readers ignore
+//! fields that they do not know; fields are only ever added.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::identity::Identity;
+use crate::model::bot::End;
+
+pub const RECORD_VERSION: u32 = 1;
+
+/// Who runs a bot, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub v: u32,
+    pub run_id: String,
+    pub bot: String,
+    pub shim: Identity,
+    /// The bot's first process, leader of its process group.
+    pub process: Identity,
+    /// Unix milliseconds.
+    pub started_at: i64,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitRecord {
+    pub v: u32,
+    pub run_id: String,
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    #[serde(default)]
+    pub core: bool,
+    /// Why nothing was executed.
+    #[serde(default)]
+    pub spawn_failed: Option<String>,
+    /// Unix milliseconds.
+    pub at: i64,
+    /// Processes that outlive SIGKILL; the shim keeps its lock until they are gone.
+    #[serde(default)]
+    pub survivors: Vec<u32>,
+}
+
+impl ExitRecord {
+    /// The end in the words of the model.
+    pub fn end(&self) -> End {
+        match (self.code, self.signal) {
+            (Some(code), _) => End::Code(code),
+            (None, Some(number)) => End::Signal {
+                number,
+                core: self.core,
+            },
+            (None, None) => End::Unknown(self.spawn_failed.clone().unwrap_or_else(|| "not recorded".to_owned())),
+        }
+    }
+}
+
+/// Why a record says nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: String, source: io::Error },
+    #[error("cannot write {path}: {source}")]
+    Write { path: String, source: io::Error },
+    #[error("{path} is torn or not a record: {source}")]
+    Torn { path: String, source: serde_json::Error },
+}
+
+/// Reads a bot's run record; None where there is none.
+pub fn read_run(run_dir: &Path) -> Result<Option<RunRecord>, RecordError> {
+    read(&run_dir.join("run.json"))
+}
+
+/// Reads a bot's exit record; None where there is none.
+pub fn read_exit(run_dir: &Path) -> Result<Option<ExitRecord>, RecordError> {
+    read(&run_dir.join("exit.json"))
+}
+
+/// Replaces the run record.
+pub fn write_run(run_dir: &Path, record: &RunRecord) -> Result<(), RecordError> {
+    write(run_dir, "run.json", record)
+}
+
+/// Replaces the exit record.
+pub fn write_exit(run_dir: &Path, record: &ExitRecord) -> Result<(), RecordError> {
+    write(run_dir, "exit.json", record)
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RecordError> {
+    let shown = || path.display().to_string();
+    match fs::read(path) {
+        Ok(bytes) => match serde_json::from_slice(&bytes) {
+            Ok(record) => Ok(Some(record)),
+            Err(source) => Err(RecordError::Torn { path: shown(), source }),
+        },
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(RecordError::Read { path: shown(), source }),
+    }
+}
+
+fn write<T: Serialize>(run_dir: &Path, name: &str, record: &T) -> Result<(), RecordError> {
+    let path = run_dir.join(name);
+    let temporary = run_dir.join(format!(".{name}.new"));
+    let attempt = || -> io::Result<()> {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        serde_json::to_writer(&mut file, record)?;
+        fs::rename(&temporary, &path)
+    };
+    attempt().map_err(|source| RecordError::Write {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn exit() -> ExitRecord {
+        ExitRecord {
+            v: RECORD_VERSION,
+            run_id: "01".into(),
+            code: None,
+            signal: Some(9),
+            core: false,
+            spawn_failed: None,
+            at: 5,
+            survivors: vec![],
+        }
+    }
+
+    #[test]
+    fn records_read_back_and_missing_ones_are_none() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(read_exit(dir.path()).unwrap().is_none());
+        write_exit(dir.path(), &exit()).unwrap();
+        assert_eq!(read_exit(dir.path()).unwrap(), Some(exit()));
+        assert_eq!(exit().end(), End::Signal { number: 9, core: false });
+    }
+
+    #[test]
+    fn a_torn_record_is_said_to_be_torn() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("run.json"), "{\"v\":1,\"run_").unwrap();
+        let error = read_run(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("run.json is torn"), "{error}");
+    }
+
+    #[test]
+    fn fields_of_a_later_version_are_ignored() {
+        let text = r#"{"v":1,"run_id":"01","code":3,"signal":null,"at":5,"weather":"fine"}"#;
+        let record: ExitRecord = serde_json::from_str(text).unwrap();
+        assert_eq!(record.end(), End::Code(3));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("run.json"), bytes).unwrap();
+            let _ = read_run(dir.path());
+        }
+    }
+}

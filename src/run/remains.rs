@@ -1,0 +1,58 @@
+//! Ends what is left of a run whose shim died before it could. This is the guard against the worst
+//! fault, two runs of one bot, so it fails closed: what cannot be proven gone is reported.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::process_tree::{descendants, marked};
+use super::record::RunRecord;
+
+/// Names the run of a bot in the environment of all its processes.
+pub const RUN_MARK: &str = "MULTIBOT_RUN_ID";
+
+/// Kills every process of this run that can be found and waits for them to be gone, at most
+/// `patience`. The error is the pid of a process that survives.
+///
+/// A record of another boot or pid namespace names nobody here.
+pub fn clear(record: &RunRecord, patience: Duration) -> Result<(), u32> {
+    if !record.process.is_of_this_boot() {
+        return Ok(());
+    }
+    let step = Duration::from_millis(10);
+    let mut waited = Duration::ZERO;
+    loop {
+        let alive = living(record);
+        let Some(first) = alive.first().copied() else {
+            return Ok(());
+        };
+        if waited >= patience {
+            return Err(first);
+        }
+        for pid in alive {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                // It may end by itself between the look and the blow.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        std::thread::sleep(step);
+        waited += step;
+    }
+}
+
+/// The bot's first process if it is still that one, its descendants, and everybody who bears the mark.
+pub fn living(record: &RunRecord) -> Vec<u32> {
+    let mut pids = Vec::new();
+    if record.process.is_alive() {
+        pids.push(record.process.pid);
+        pids.extend(descendants(record.process.pid));
+    }
+    for pid in marked(&format!("{RUN_MARK}={}", record.run_id)) {
+        let gone = super::identity::Stat::of(pid).is_none_or(|stat| stat.is_zombie());
+        if !gone && !pids.contains(&pid) {
+            pids.extend(descendants(pid));
+            pids.push(pid);
+        }
+    }
+    pids
+}

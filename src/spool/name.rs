@@ -1,0 +1,114 @@
+//! The names of mailbox files: `<priority 0-9>-<unix micros, 17 digits>-<ulid>.<attempt>.ndjson`.
+//!
+//! Invariant: the names of one folder, sorted as text, are in the order of delivery.
+
+use std::fmt;
+
+use ulid::Ulid;
+
+/// A well-formed name. `micros` is the sender's own time in microseconds since 1970, `id` the ULID of the
+/// first envelope inside, `attempt` counts from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileName {
+    pub priority: u8,
+    pub micros: u64,
+    pub id: String,
+    pub attempt: u32,
+}
+
+/// Seventeen digits of microseconds reach the year 5138.
+pub const MICROS_MAX: u64 = 99_999_999_999_999_999;
+
+impl FileName {
+    /// Takes only what [`fmt::Display`] writes, so that one file has one name; None for anything else.
+    pub fn parse(text: &str) -> Option<FileName> {
+        let stem = text.strip_suffix(".ndjson")?;
+        let (front, attempt) = stem.rsplit_once('.')?;
+        let mut parts = front.splitn(3, '-');
+        let (priority, micros, id) = (parts.next()?, parts.next()?, parts.next()?);
+        let name = FileName {
+            priority: priority.parse().ok().filter(|priority| *priority <= 9)?,
+            micros: micros.parse().ok().filter(|micros| *micros <= MICROS_MAX)?,
+            id: id.to_owned(),
+            attempt: attempt.parse().ok().filter(|attempt| *attempt >= 1)?,
+        };
+        (is_ulid(id) && name.to_string() == text).then_some(name)
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "{}-{:017}-{}.{}.ndjson",
+            self.priority, self.micros, self.id, self.attempt
+        )
+    }
+}
+
+/// Whether a text is a ULID in its one canonical spelling, and with that a safe file name.
+pub fn is_ulid(text: &str) -> bool {
+    Ulid::from_string(text).is_ok_and(|id| id.to_string() == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+
+    #[test]
+    fn only_the_canonical_spelling_is_a_name() {
+        let good = format!("5-01700000000000001-{ID}.1.ndjson");
+        assert_eq!(
+            FileName::parse(&good).map(|name| name.micros),
+            Some(1_700_000_000_000_001)
+        );
+        for bad in [
+            "".to_owned(),
+            "x.ndjson".to_owned(),
+            good.replace(".ndjson", ".json"),
+            good.replace("5-", "10-"),
+            good.replace("5-0", "+5-0"),
+            good.replace("-017", "-17"),
+            good.replace(".1.", ".0."),
+            good.replace(".1.", ".01."),
+            good.replace(".1.", ".4294967296."),
+            good.replace(".1.", "."),
+            good.replace(ID, &ID.to_lowercase()),
+            good.replace(ID, "Z1ARZ3NDEKTSV4RRFFQ69G5FAV"),
+            good.replace(ID, "../../../../../../etc/pass"),
+            format!(" {good}"),
+        ] {
+            assert_eq!(FileName::parse(&bad), None, "{bad}");
+        }
+    }
+
+    prop_compose! {
+        fn names()(priority in 0u8..=9, micros in 0..=MICROS_MAX, id in any::<u128>(), attempt in 1u32..) -> FileName {
+            FileName { priority, micros, id: Ulid(id).to_string(), attempt }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_reads_back(name in names()) {
+            prop_assert_eq!(FileName::parse(&name.to_string()), Some(name));
+        }
+
+        #[test]
+        fn names_sort_by_priority_then_time(a in names(), b in names()) {
+            let by_fields = (a.priority, a.micros).cmp(&(b.priority, b.micros));
+            prop_assume!(by_fields.is_ne());
+            prop_assert_eq!(a.to_string().cmp(&b.to_string()), by_fields);
+        }
+
+        #[test]
+        fn what_parses_is_canonical(text in "[0-9]-[0-9]{16,18}-[0-9A-Z]{26}\\.[0-9]{1,3}\\.ndjson") {
+            if let Some(name) = FileName::parse(&text) {
+                prop_assert_eq!(name.to_string(), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! `credentials`: the tokens of the bots.
+//!
+//! Tokens are compared by a keyed hash that only this database can compute, and its column is
+//! unique: two bots on one token would fight over every message.
+
+use hmac::{Hmac, KeyInit, Mac};
+use rusqlite::params;
+use sha2::Sha256;
+
+use super::db::bot_id;
+use super::{Error, Store};
+use crate::model::bot::{BotId, Secret};
+use crate::model::units::Stamp;
+
+/// The secrets of one home's bots.
+#[derive(Clone, Copy, Debug)]
+pub struct Credentials<'a> {
+    pub(super) store: &'a Store,
+}
+
+impl Credentials<'_> {
+    /// A bot's token; None where it has none, or where there is no such bot.
+    pub fn token(&self, id: &BotId) -> Result<Option<Secret>, Error> {
+        let sql = "SELECT value FROM credentials WHERE bot = ?1 AND name = 'token'";
+        self.store
+            .row("read a token", sql, [id.as_str()], |row| row.get(0).map(Secret::new))
+    }
+
+    /// All tokens, by bot.
+    pub fn tokens(&self) -> Result<Vec<(BotId, Secret)>, Error> {
+        let sql = "SELECT bot, value FROM credentials WHERE name = 'token' ORDER BY bot";
+        self.store.rows("read tokens", sql, [], |row| {
+            Ok((bot_id(row, 0)?, row.get(1).map(Secret::new)?))
+        })
+    }
+
+    /// Gives a bot this token, or takes away the one it has.
+    pub fn set_token(&self, id: &BotId, token: Option<&Secret>, now: Stamp) -> Result<(), Error> {
+        self.store.transaction(|store| {
+            store.bots().get(id)?;
+            let Some(token) = token else {
+                let sql = "DELETE FROM credentials WHERE bot = ?1 AND name = 'token'";
+                return store.change("remove a token", sql, [id.as_str()]).map(|_| ());
+            };
+            let digest = self.digest(token)?;
+            let holder = "SELECT bot FROM credentials WHERE digest = ?1 AND bot <> ?2";
+            let taken = store.row("compare tokens", holder, [&digest, id.as_str()], |row| bot_id(row, 0))?;
+            if let Some(by) = taken {
+                return Err(Error::TokenTaken { by });
+            }
+            let sql = "INSERT INTO credentials (bot, name, value, digest, updated_at) VALUES (?1, 'token', ?2, ?3, ?4) \
+                       ON CONFLICT (bot, name) DO UPDATE \
+                       SET value = excluded.value, digest = excluded.digest, updated_at = excluded.updated_at";
+            let params = params![id.as_str(), token.reveal(), digest, now.unix_ms()];
+            store.change("store a token", sql, params).map(|_| ())
+        })
+    }
+
+    /// HMAC-SHA256 in hex under the text of `token_key`, which creation wrote.
+    fn digest(&self, token: &Secret) -> Result<String, Error> {
+        let key = self.store.meta("token_key")?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).map_err(|why| Error::BadValue {
+            doing: "read meta",
+            path: self.store.path().to_owned(),
+            message: format!("token_key: {why}"),
+        })?;
+        mac.update(token.reveal().as_bytes());
+        let bytes = mac.finalize().into_bytes();
+        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::bot::Wanted;
+    use crate::store::{Access, NewBot};
+
+    const NOW: Stamp = Stamp(1_700_000_000_123_000);
+
+    fn store_with(names: &[&str]) -> (tempfile::TempDir, Store) {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("multibot.db"), Access::Write).unwrap();
+        for name in names {
+            let bot = NewBot {
+                id: id(name),
+                platform: None,
+                settings_json: "{}".into(),
+                wanted: Wanted::Up,
+                token: None,
+            };
+            store.bots().create(&bot, NOW).unwrap();
+        }
+        (home, store)
+    }
+
+    fn id(text: &str) -> BotId {
+        text.parse().unwrap()
+    }
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.into())
+    }
+
+    #[test]
+    fn tokens_are_given_replaced_and_taken_away() {
+        let (_home, store) = store_with(&["b", "a"]);
+        let credentials = store.credentials();
+        assert_eq!(credentials.token(&id("a")).unwrap(), None);
+        for (bot, token) in [("a", "1:a"), ("b", "2:b"), ("a", "3:c"), ("a", "3:c")] {
+            credentials.set_token(&id(bot), Some(&secret(token)), NOW).unwrap();
+        }
+        assert_eq!(credentials.token(&id("a")).unwrap(), Some(secret("3:c")));
+        assert_eq!(
+            credentials.tokens().unwrap(),
+            [(id("a"), secret("3:c")), (id("b"), secret("2:b"))]
+        );
+        // The one that `a` gave back is free again.
+        credentials.set_token(&id("b"), Some(&secret("1:a")), NOW).unwrap();
+        credentials.set_token(&id("a"), None, NOW).unwrap();
+        assert_eq!(credentials.tokens().unwrap(), [(id("b"), secret("1:a"))]);
+    }
+
+    #[test]
+    fn a_token_has_one_holder_and_no_error_shows_it() {
+        let (_home, store) = store_with(&["a", "b"]);
+        let token = secret("123456:very-secret");
+        store.credentials().set_token(&id("a"), Some(&token), NOW).unwrap();
+        let taken = store.credentials().set_token(&id("b"), Some(&token), NOW).unwrap_err();
+        assert_eq!(
+            taken.to_string(),
+            "bot a holds this token already: give this bot its own, or remove a first"
+        );
+        assert!(!format!("{taken:?}").contains("very-secret"));
+        assert_eq!(store.credentials().token(&id("b")).unwrap(), None);
+        // Where the comparison is passed by, the column still refuses, without showing the value.
+        let sql = "INSERT INTO credentials SELECT 'b', name, value, digest, updated_at FROM credentials";
+        let refused = store.change("copy a token", sql, []).unwrap_err();
+        let shown = format!("{refused} {refused:?}");
+        assert!(shown.contains("UNIQUE") && !shown.contains("very-secret"), "{shown}");
+    }
+
+    #[test]
+    fn a_digest_is_the_keyed_hash_and_differs_between_homes() {
+        let (_home, store) = store_with(&[]);
+        let (_other_home, other) = store_with(&[]);
+        let token = secret("what do ya want for nothing?");
+        let digest = |store: &Store| store.credentials().digest(&token).unwrap();
+        assert_ne!(digest(&store), digest(&other));
+        // Test case 2 of RFC 4231.
+        let sql = "UPDATE meta SET value = 'Jefe' WHERE key = 'token_key'";
+        store.change("set a known key", sql, []).unwrap();
+        assert_eq!(
+            digest(&store),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! `process_events`: what happened to bots, for as long as it is kept.
+
+use rusqlite::{Row, params};
+
+use super::db::bot_id;
+use super::{Error, Store};
+use crate::model::bot::{BotId, RunId};
+use crate::model::fact::Fact;
+use crate::model::units::Stamp;
+
+/// The history of one home's bots.
+#[derive(Clone, Copy, Debug)]
+pub struct Events<'a> {
+    pub(super) store: &'a Store,
+}
+
+impl Events<'_> {
+    /// Adds facts in their order, all or none. Times are cut to milliseconds.
+    pub fn append(&self, facts: &[Fact]) -> Result<(), Error> {
+        let sql = "INSERT INTO process_events (at, bot, run_id, name, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
+        self.store.transaction(|store| {
+            for fact in facts {
+                let run = fact.run.as_ref().map(RunId::as_str);
+                let params = params![fact.at.unix_ms(), fact.bot.as_str(), run, fact.name, fact.detail];
+                store.execute("add an event", sql, params)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The newest `limit` facts, of one bot or of all, newest last.
+    pub fn recent(&self, bot: Option<&BotId>, limit: u32) -> Result<Vec<Fact>, Error> {
+        let doing = "read events";
+        let columns = "SELECT at, bot, run_id, name, detail FROM process_events";
+        let newest = "ORDER BY id DESC LIMIT ?1";
+        let mut facts = match bot {
+            None => self.store.rows(doing, &format!("{columns} {newest}"), [limit], fact)?,
+            Some(bot) => {
+                let sql = format!("{columns} WHERE bot = ?2 {newest}");
+                self.store.rows(doing, &sql, params![limit, bot.as_str()], fact)?
+            }
+        };
+        facts.reverse();
+        Ok(facts)
+    }
+
+    /// Forgets what is older than `before`, and the oldest of what is more than `keep_max`. Returns
+    /// how many facts went.
+    pub fn prune_events(&self, before: Stamp, keep_max: u32) -> Result<usize, Error> {
+        let sql = "DELETE FROM process_events WHERE at < ?1 \
+                   OR id <= (SELECT id FROM process_events ORDER BY id DESC LIMIT 1 OFFSET ?2)";
+        self.store
+            .transaction(|store| store.execute("prune events", sql, params![before.unix_ms(), keep_max]))
+    }
+}
+
+fn fact(row: &Row<'_>) -> rusqlite::Result<Fact> {
+    let run: Option<String> = row.get(2)?;
+    Ok(Fact {
+        at: Stamp::from_unix_ms(row.get(0)?),
+        bot: bot_id(row, 1)?,
+        run: run.as_deref().and_then(RunId::parse),
+        name: row.get(3)?,
+        detail: row.get(4)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Access;
+
+    fn fact(at_ms: i64, bot: &str, run: Option<&str>) -> Fact {
+        Fact {
+            at: Stamp::from_unix_ms(at_ms),
+            bot: bot.parse().unwrap(),
+            run: run.map(|run| RunId::parse(run).unwrap()),
+            name: "running".into(),
+            detail: format!("at {at_ms}, it's \"up\""),
+        }
+    }
+
+    fn history() -> (tempfile::TempDir, Store) {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("multibot.db"), Access::History).unwrap();
+        (home, store)
+    }
+
+    #[test]
+    fn the_newest_facts_come_last_and_as_they_were() {
+        let (_home, store) = history();
+        let run = Some("01ARZ3NDEKTSV4RRFFQ69G5FAV");
+        // Order is that of arrival: a wall clock may be set back.
+        let facts = [
+            fact(5, "a", run),
+            fact(3, "b", None),
+            fact(9, "a", None),
+            fact(4, "b", run),
+        ];
+        store.events().append(&facts[..3]).unwrap();
+        store.events().append(&facts[3..]).unwrap();
+        let recent = |bot: Option<&str>, limit| {
+            let bot = bot.map(|bot| bot.parse().unwrap());
+            store.events().recent(bot.as_ref(), limit).unwrap()
+        };
+        assert_eq!(recent(None, 10), facts);
+        assert_eq!(recent(None, 2), facts[2..]);
+        assert_eq!(recent(Some("a"), 10), [facts[0].clone(), facts[2].clone()]);
+        assert_eq!(recent(Some("b"), 1), facts[3..]);
+        assert_eq!(recent(Some("c"), 10), []);
+    }
+
+    #[test]
+    fn pruning_goes_by_age_and_by_number() {
+        let ats = |store: &Store| {
+            let facts = store.events().recent(None, 100).unwrap();
+            facts.iter().map(|fact| fact.at.unix_ms()).collect::<Vec<_>>()
+        };
+        for (before, keep_max, gone, left) in [
+            (0, 5, 0, vec![1, 2, 3, 4, 5]),
+            (0, 100, 0, vec![1, 2, 3, 4, 5]),
+            (3, 100, 2, vec![3, 4, 5]),
+            (0, 2, 3, vec![4, 5]),
+            (5, 2, 4, vec![5]),
+            (0, 0, 5, vec![]),
+        ] {
+            let (_home, store) = history();
+            let facts: Vec<Fact> = (1..=5).map(|at| fact(at, "a", None)).collect();
+            store.events().append(&facts).unwrap();
+            let pruned = store
+                .events()
+                .prune_events(Stamp::from_unix_ms(before), keep_max)
+                .unwrap();
+            assert_eq!((pruned, ats(&store)), (gone, left), "before {before}, keep {keep_max}");
+        }
+    }
+}

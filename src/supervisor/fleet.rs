@@ -1,0 +1,318 @@
+//! All bots: for each its configuration, its machine and what was seen of it, and the times at which
+//! they must be looked at again. Decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::log::Mask;
+use crate::model::bot::{BotId, End, RunId, Secret, Wanted};
+use crate::model::units::{Moment, Stamp};
+
+use super::host::BoxCounts;
+use super::machine::{Bot, Phase, Policy, deadline};
+use super::snapshot::{BotStatus, LastExit};
+
+/// One bot under supervision. `P` is how its host names a posted message.
+pub struct Member<P> {
+    pub index: u32,
+    /// The operator's stored intent; the machine's own differs while the supervisor stops.
+    pub desired: Wanted,
+    pub policy: Policy,
+    pub token: Option<Secret>,
+    /// What the bot must not say of itself.
+    pub discretion: Discretion,
+    pub place: Place,
+    pub bot: Bot,
+    pub seen: Seen<P>,
+}
+
+/// Keeps secrets out of what a bot says of itself.
+pub struct Discretion {
+    secrets: Vec<Secret>,
+    mask: Mask,
+}
+
+impl Discretion {
+    /// Knows these secrets alone.
+    pub fn new(secrets: Vec<Secret>) -> Discretion {
+        // A bot quotes in JSON, where a secret with a quote or a backslash looks otherwise.
+        let quoted = secrets.iter().map(|secret| {
+            let text = serde_json::Value::from(secret.reveal()).to_string();
+            text[1..text.len() - 1].to_owned()
+        });
+        let values: Vec<String> = quoted
+            .chain(secrets.iter().map(|secret| secret.reveal().to_owned()))
+            .collect();
+        Discretion {
+            mask: Mask::new(values),
+            secrets,
+        }
+    }
+
+    /// Knows these secrets as well: a run that was started with the old ones may still speak.
+    pub fn learn(&mut self, secrets: Vec<Secret>) {
+        let mut all = std::mem::take(&mut self.secrets);
+        all.extend(secrets);
+        *self = Discretion::new(all);
+    }
+
+    pub fn masked(&self, text: &str) -> String {
+        self.mask.masked(text)
+    }
+}
+
+/// Whether the store still knows a bot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Configured,
+    /// Removed from the store while it was alive: forgotten once it is down.
+    Leaving,
+}
+
+/// What was observed of a bot. Everything but the last line is of the current run.
+pub struct Seen<P> {
+    pub pid: Option<u32>,
+    pub started_at: Option<Stamp>,
+    pub speaks: Speaks,
+    pub heartbeat_at: Option<Stamp>,
+    pub connected: Option<bool>,
+    pub usage: Option<Usage>,
+    pub poll: Poll<P>,
+    /// The word of its shutdown, withdrawn at its end: the next run must not take it for its own.
+    pub shutdown: Vec<P>,
+    /// When a shim that has not reported is given up.
+    pub spawn_by: Option<Moment>,
+    /// Something to tell beside the state.
+    pub note: Option<String>,
+    pub last_end: Option<(End, Stamp)>,
+    pub counts: BoxCounts,
+}
+
+/// How far a run has shown that it knows the spool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Speaks {
+    #[default]
+    Nothing,
+    /// It used a mailbox or sent a heartbeat: it is told of its shutdown.
+    Spool,
+    /// It sent `ready`: it is asked for its status.
+    Ready,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Usage {
+    pub memory_bytes: u64,
+    pub cpu_percent: f64,
+}
+
+/// The questions for status that a run was asked.
+pub struct Poll<P> {
+    pub next_at: Option<Moment>,
+    /// The question that waits for its answer.
+    pub asked: Option<(String, P)>,
+    /// Ids of the last questions: a late answer is an answer all the same.
+    pub recent: Vec<String>,
+    pub missed: u32,
+}
+
+impl<P> Default for Seen<P> {
+    fn default() -> Seen<P> {
+        Seen {
+            pid: None,
+            started_at: None,
+            speaks: Speaks::default(),
+            heartbeat_at: None,
+            connected: None,
+            usage: None,
+            poll: Poll {
+                next_at: None,
+                asked: None,
+                recent: Vec::new(),
+                missed: 0,
+            },
+            shutdown: Vec::new(),
+            spawn_by: None,
+            note: None,
+            last_end: None,
+            counts: BoxCounts::default(),
+        }
+    }
+}
+
+impl<P> Seen<P> {
+    /// What a new run starts with: only what is not of a run stays.
+    pub fn of_next_run(&mut self) {
+        *self = Seen {
+            last_end: self.last_end.take(),
+            counts: self.counts,
+            ..Seen::default()
+        };
+    }
+}
+
+impl<P> Member<P> {
+    /// When this bot must be looked at again.
+    fn deadline(&self) -> Option<Moment> {
+        [
+            deadline(&self.bot, &self.policy),
+            self.seen.poll.next_at,
+            self.seen.spawn_by,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The run that what the bot says now comes from. A run that still waits for its launch has said
+    /// nothing: what lies in the outbox then is older.
+    pub fn speaker(&self) -> Option<&RunId> {
+        match &self.bot.phase {
+            Phase::Spawning { .. } if self.seen.spawn_by.is_none() => None,
+            Phase::Spawning { .. }
+            | Phase::Down(_)
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping { .. }
+            | Phase::Waiting { .. }
+            | Phase::GaveUp { .. }
+            | Phase::Held { .. } => self.bot.live_run(),
+        }
+    }
+
+    /// Why it is in its state. While it is being stopped a survivor is the news; else the state's own
+    /// reason comes before what was noted of its limits.
+    pub fn reason(&self) -> Option<String> {
+        let of_state = self.bot.reason(&self.policy);
+        let note = self.seen.note.clone();
+        match &self.bot.phase {
+            Phase::Stopping { .. } => note.or(of_state),
+            Phase::Down(_)
+            | Phase::Spawning { .. }
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Waiting { .. }
+            | Phase::GaveUp { .. }
+            | Phase::Held { .. } => of_state.or(note),
+        }
+    }
+
+    /// This bot's line of the snapshot. `now` and `stamp` are the same moment on both clocks.
+    pub fn status(&self, now: Moment, stamp: Stamp) -> BotStatus {
+        let on_wall =
+            |at: Moment| Stamp(stamp.0 + i64::try_from(at.0).unwrap_or(0) - i64::try_from(now.0).unwrap_or(0));
+        let next_at = match &self.bot.phase {
+            Phase::Waiting { until, .. } => Some(*until),
+            Phase::GaveUp { until, .. } | Phase::Held { until, .. } => *until,
+            Phase::Down(_)
+            | Phase::Spawning { .. }
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping { .. } => None,
+        };
+        let live = self.bot.live_run();
+        BotStatus {
+            id: self.policy.spec.id.to_string(),
+            index: self.index,
+            platform: self.policy.spec.platform.word().to_owned(),
+            wanted: self.desired.word().to_owned(),
+            enabled: self.policy.spec.enabled,
+            state: self.bot.state().word().to_owned(),
+            reason: self.reason(),
+            pid: live.and(self.seen.pid),
+            run_id: live.map(RunId::to_string),
+            started_at: live.and(self.seen.started_at).map(Stamp::unix_ms),
+            restarts: self.bot.restarts,
+            last_exit: self.seen.last_end.as_ref().map(|(end, at)| last_exit(end, *at)),
+            next_restart_at: next_at.map(|at| on_wall(at).unix_ms()),
+            memory_bytes: live.and(self.seen.usage).map(|usage| usage.memory_bytes),
+            cpu_percent: live.and(self.seen.usage).map(|usage| usage.cpu_percent),
+            heartbeat_at: live.and(self.seen.heartbeat_at).map(Stamp::unix_ms),
+            inbox_new: Some(self.seen.counts.inbox_new),
+            inbox_cur: Some(self.seen.counts.inbox_cur),
+            dead: Some(self.seen.counts.dead),
+            connected: live.and(self.seen.connected),
+        }
+    }
+}
+
+fn last_exit(end: &End, at: Stamp) -> LastExit {
+    let (code, signal) = match end {
+        End::Code(code) => (Some(*code), None),
+        End::Signal { number, .. } => (None, Some(*number)),
+        End::Unknown(_) => (None, None),
+    };
+    LastExit {
+        code,
+        signal,
+        at: at.unix_ms(),
+    }
+}
+
+/// All bots by id, and which of them is due next.
+pub struct Fleet<P> {
+    members: BTreeMap<BotId, Member<P>>,
+    due: BTreeSet<(Moment, BotId)>,
+    due_of: HashMap<BotId, Moment>,
+}
+
+impl<P> Default for Fleet<P> {
+    fn default() -> Fleet<P> {
+        Fleet {
+            members: BTreeMap::new(),
+            due: BTreeSet::new(),
+            due_of: HashMap::new(),
+        }
+    }
+}
+
+impl<P> Fleet<P> {
+    pub fn ids(&self) -> Vec<BotId> {
+        self.members.keys().cloned().collect()
+    }
+
+    pub fn members(&self) -> impl Iterator<Item = (&BotId, &Member<P>)> {
+        self.members.iter()
+    }
+
+    pub fn get(&self, bot: &BotId) -> Option<&Member<P>> {
+        self.members.get(bot)
+    }
+
+    /// For changes; the caller must [`refresh`](Fleet::refresh) the bot afterwards.
+    pub fn get_mut(&mut self, bot: &BotId) -> Option<&mut Member<P>> {
+        self.members.get_mut(bot)
+    }
+
+    pub fn insert(&mut self, bot: BotId, member: Member<P>) {
+        self.members.insert(bot.clone(), member);
+        self.refresh(&bot);
+    }
+
+    pub fn remove(&mut self, bot: &BotId) {
+        self.members.remove(bot);
+        self.refresh(bot);
+    }
+
+    /// Notes when a bot is due after a change.
+    pub fn refresh(&mut self, bot: &BotId) {
+        if let Some(old) = self.due_of.remove(bot) {
+            self.due.remove(&(old, bot.clone()));
+        }
+        if let Some(at) = self.members.get(bot).and_then(Member::deadline) {
+            self.due.insert((at, bot.clone()));
+            self.due_of.insert(bot.clone(), at);
+        }
+    }
+
+    /// The earliest moment at which a bot must be looked at.
+    pub fn next_due(&self) -> Option<Moment> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// A bot that is due at `now`.
+    pub fn due_by(&self, now: Moment) -> Option<BotId> {
+        self.due
+            .first()
+            .filter(|(at, _)| *at <= now)
+            .map(|(_, bot)| bot.clone())
+    }
+}

@@ -1,0 +1,122 @@
+//! Everything that the supervisor's loop does to the world, as one trait: the loop decides, a host
+//! acts. `process.rs` is the real one.
+
+use std::time::Duration;
+
+use crate::model::bot::{BotId, BotSpec, Limits, RunId, Secret, Wanted};
+use crate::model::fact::Fact;
+use crate::model::message::Envelope;
+use crate::model::units::{Moment, Stamp};
+
+use super::machine::SpawnFailure;
+use super::news::{News, Pace};
+use super::shims::Token;
+use super::snapshot::Snapshot;
+
+/// A bot as the store holds it.
+#[derive(Clone, Debug)]
+pub struct Configured {
+    pub id: BotId,
+    pub index: u32,
+    pub wanted: Wanted,
+    /// The stored settings over the defaults, or why they make no sense together.
+    pub spec: Result<BotSpec, String>,
+    pub token: Option<Secret>,
+}
+
+/// What multibot.yaml and the store say of the whole home.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    pub pace: Pace,
+    pub bots: Vec<Configured>,
+    pub blocked: u64,
+    pub blocked_permanent: u64,
+}
+
+/// What lies in a bot's mailboxes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BoxCounts {
+    pub inbox_new: u64,
+    pub inbox_cur: u64,
+    pub dead: u64,
+}
+
+/// A run to be started.
+pub struct Launch<'a> {
+    pub run: &'a RunId,
+    pub index: u32,
+    pub spec: &'a BotSpec,
+    pub token: Option<&'a Secret>,
+}
+
+/// One claimed file of a mailbox: its envelopes, and the means to finish it.
+pub struct Mail<C> {
+    pub envelopes: Vec<Envelope>,
+    pub claim: C,
+}
+
+/// The world, as the supervisor's loop may touch it.
+pub trait Host {
+    /// A claimed mailbox file.
+    type Claim;
+    /// A posted message that may still be taken back.
+    type Posted;
+
+    fn now(&self) -> Moment;
+    fn stamp(&self) -> Stamp;
+    fn new_run(&mut self) -> RunId;
+    fn new_id(&mut self) -> String;
+
+    /// Reads multibot.yaml and the store. The error is one line.
+    fn load(&mut self) -> Result<Configuration, String>;
+    /// Understands what the file descriptors of a shim told of.
+    fn look(&mut self, token: Token) -> Vec<News>;
+    /// Makes a bot's folders and watches its mailboxes; safe to repeat.
+    fn prepare(&mut self, bot: &BotId) -> Result<(), String>;
+    /// How often everything must be looked at because something is not watched; None while all is.
+    fn rescan_every(&self) -> Option<Duration>;
+    /// What an operator should know about the host's own state.
+    fn notes(&self) -> Vec<String>;
+    /// Stops watching a bot that is no longer configured.
+    fn forget(&mut self, bot: &BotId);
+
+    /// Orders a run. An `Ok` is answered by news of that run; an error is the whole answer.
+    fn spawn(&mut self, launch: &Launch<'_>) -> Result<(), SpawnFailure>;
+    /// Asks the shim of a run to stop its bot, with grace.
+    fn terminate(&mut self, run: &RunId);
+    /// Asks the shim to kill its bot now.
+    fn kill(&mut self, run: &RunId);
+    /// Ends a shim that does not answer.
+    fn abandon(&mut self, run: &RunId);
+    /// A process of this run that is still there.
+    fn survivor(&mut self, bot: &BotId, run: &RunId) -> Option<u32>;
+
+    /// The next file of a bot's outbox, or of the supervisor's inbox for None.
+    fn next_mail(&mut self, bot: Option<&BotId>) -> Option<Mail<Self::Claim>>;
+    fn finish(&mut self, claim: Self::Claim);
+    /// Posts a command to a bot; durable commands survive a crash of the host.
+    fn post(&mut self, bot: &BotId, envelope: Envelope, durable: bool) -> Result<Self::Posted, String>;
+    /// Takes a message back if nobody has claimed it.
+    fn retract(&mut self, bot: &BotId, posted: Self::Posted);
+    fn counts(&mut self, bot: &BotId) -> BoxCounts;
+
+    /// Publishes a snapshot, and after it the answers that had to wait for it.
+    fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>);
+    fn record(&mut self, facts: Vec<Fact>);
+    /// Notes what the supervisor did to a bot unasked, beside what operators did.
+    fn audit(&mut self, action: &str, bot: &BotId, detail: &str);
+    /// Tells the sampler whom to look at.
+    fn watch_usage(&mut self, targets: Vec<UsageTarget>);
+    fn log(&mut self, line: &str);
+    /// Something that an operator should look at.
+    fn warn(&mut self, line: &str);
+}
+
+/// A bot whose memory and CPU are to be sampled: its process tree hangs below the shim.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UsageTarget {
+    pub bot: BotId,
+    pub run: RunId,
+    pub pid: u32,
+    pub limits: Limits,
+}

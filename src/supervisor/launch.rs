@@ -1,0 +1,88 @@
+//! What a run is started with: the orders for its shim.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt;
+
+use crate::model::bot::BotSpec;
+use crate::run::orders::{LogOrders, MediaOrders, ORDERS_VERSION, Orders};
+
+use super::environment;
+use super::host::Launch;
+use super::process::ProcessHost;
+
+impl ProcessHost {
+    /// The orders of one run: what the shim needs and nothing else.
+    pub(super) fn orders(&self, launch: &Launch<'_>) -> Result<Orders, String> {
+        let (spec, home) = (launch.spec, &self.parts.home);
+        let env_file = match &spec.env_file {
+            None => BTreeMap::new(),
+            Some(path) => {
+                let is_readable =
+                    std::fs::metadata(path).is_ok_and(|meta| !meta.file_type().is_fifo() && !meta.is_dir());
+                if !is_readable {
+                    return Err(format!("env_file {}: not a file that can be read", path.display()));
+                }
+                let text =
+                    std::fs::read_to_string(path).map_err(|source| format!("env_file {}: {source}", path.display()))?;
+                environment::parse_env_file(&text).map_err(|why| format!("env_file {}: {why}", path.display()))?
+            }
+        };
+        let media = spec.media.dir.clone().unwrap_or_else(|| home.media_of(&spec.id));
+        let (inbox, outbox, heartbeat) = (
+            home.inbox_of(&spec.id),
+            home.outbox_of(&spec.id),
+            home.heartbeat_of(&spec.id),
+        );
+        let identity = environment::Identity {
+            bot: &spec.id,
+            index: launch.index,
+            run: launch.run,
+            home_id: &self.home_id,
+            inbox: &inbox,
+            outbox: &outbox,
+            heartbeat: &heartbeat,
+            media: &media,
+        };
+        let base = environment::Base {
+            account: &self.parts.account,
+            settings: &self.env,
+            inherited: &|name| std::env::var(name).ok(),
+        };
+        let env = environment::build(spec, &base, &env_file, launch.token, &identity);
+        let secrets = environment::secrets_of(&env, launch.token);
+        Ok(Orders {
+            v: ORDERS_VERSION,
+            run_id: launch.run.to_string(),
+            bot: spec.id.to_string(),
+            run_dir: home.run_of(&spec.id),
+            lock: home.lock_of(&spec.id),
+            log: LogOrders {
+                path: home.log_of(&spec.id),
+                max_size: spec.log.max_size,
+                keep: spec.log.keep,
+            },
+            argv: self.argv(spec)?,
+            env: env.into_iter().collect(),
+            cwd: spec.cwd.clone().unwrap_or_else(|| home.dir().to_owned()),
+            secrets: secrets.iter().map(|secret| secret.reveal().to_owned()).collect(),
+            stop_signal: spec.stop.signal,
+            grace_ms: u64::try_from(spec.stop.grace.as_millis()).unwrap_or(u64::MAX),
+            media: Some(MediaOrders {
+                dir: media,
+                clean_on_start: spec.media.clean_on_start,
+            }),
+        })
+    }
+
+    /// The program and its arguments; a bot without a command is played by this program itself.
+    fn argv(&self, spec: &BotSpec) -> Result<Vec<String>, String> {
+        if !spec.is_built_in() {
+            return Ok(spec.command.clone());
+        }
+        Ok(vec![
+            crate::run::SELF.to_owned(),
+            crate::run::RUNNER_VERB.to_owned(),
+            spec.platform.word().to_owned(),
+        ])
+    }
+}

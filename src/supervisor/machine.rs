@@ -1,0 +1,472 @@
+//! Decides what one bot does next. Pure: no clock, no process, no store.
+//!
+//! ```text
+//!                 WantUp                 Spawned            ready
+//!        Down ─────────────▶ Spawning ─────────▶ Starting ────────▶ Running
+//!         ▲  ▲                  ▲  │                 │                 │
+//!         │  │          deadline│  │spawn failed     │ ended, unhealthy│
+//!         │  │                  │  ▼                 ▼                 │
+//!         │  └── WantDown ── Waiting ◀── failure ── Stopping ◀─────────┤
+//!         │                  GaveUp ◀── too many ──────┘               │
+//!         │                  Held   ◀── a reason that waiting cannot mend
+//!         └────────────────── Stopping ◀────────── WantDown ───────────┘
+//! ```
+//!
+//! Invariants, asserted by seeded walks below: at most one live run; signals go only to the live
+//! run; news of an older run changes nothing; a spawn that nobody asked for comes only from
+//! `Waiting`, or from `GaveUp` and `Held` when their deadline or condition has come; what is wanted
+//! down is never `Starting`, `Running` or `Waiting`; a run that ends unasked, or is stopped because
+//! it is unhealthy, goes through `Failures` like any other failure.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use std::time::Duration;
+
+use super::backoff::{Failures, Verdict};
+pub use super::phase::*;
+use crate::model::bot::{End, ReadyWhen, RestartWhen, RunId, Wanted};
+use crate::model::limits::STOP_MARGIN;
+use crate::model::units::{Moment, show_duration};
+
+/// How long a bot whose previous run cannot be proven gone waits before it is looked at again.
+const HOLD_RETRY: Duration = Duration::from_secs(5);
+
+/// When the bot must be looked at again although nothing happened.
+pub fn deadline(bot: &Bot, policy: &Policy) -> Option<Moment> {
+    match &bot.phase {
+        Phase::Down(_) | Phase::Spawning { .. } => None,
+        Phase::Starting { since, .. } => Some(match policy.ready().when {
+            ReadyWhen::Alive => *since + policy.ready().min_uptime,
+            ReadyWhen::Signal => *since + policy.ready().timeout,
+        }),
+        Phase::Running { ready_at, heard_at, .. } => {
+            let silent = heard_at.map(|at| at + policy.spec.heartbeat_timeout);
+            let healthy = (bot.failures.streak() > 0).then(|| *ready_at + policy.restart().reset_after);
+            [silent, healthy].into_iter().flatten().min()
+        }
+        Phase::Stopping { stage, .. } => match stage {
+            Stage::Asked { until } | Stage::Killed { until } => Some(*until),
+            Stage::Stuck => None,
+        },
+        Phase::Waiting { until, .. } => Some(*until),
+        Phase::GaveUp { until, .. } | Phase::Held { until, .. } => *until,
+    }
+}
+
+/// One step: the bot after `event`, and what is to be done.
+pub fn step(bot: Bot, policy: &Policy, event: Event, tick: &Tick) -> (Bot, Vec<Effect>) {
+    let mut turn = Turn {
+        bot,
+        policy,
+        tick,
+        effects: Vec::new(),
+    };
+    match event {
+        Event::WantUp => turn.want_up(),
+        Event::WantDown(mode) => {
+            turn.bot.wanted = Wanted::Down;
+            turn.stop(mode);
+        }
+        Event::WantRestart(mode) => {
+            turn.bot.wanted = Wanted::Up;
+            turn.stop(mode);
+            if turn.bot.live_run().is_none() {
+                turn.want_up();
+            }
+        }
+        Event::Spawned { run } => turn.spawned(&run),
+        Event::SpawnFailed { run, failure } => turn.spawn_failed(&run, failure),
+        Event::Ready { run } => turn.ready(&run),
+        Event::Heartbeat { run } => turn.heard(&run),
+        Event::Unhealthy { run, why, then } => turn.unhealthy(&run, why, then),
+        Event::Exited { run, end } => turn.exited(&run, end),
+        Event::FoundEarlier { run, pid } => turn.found_earlier(run, pid),
+        Event::ClockJumped => turn.clock_jumped(),
+        Event::DeadlinePassed => turn.deadline_passed(),
+    }
+    (turn.bot, turn.effects)
+}
+
+/// One step in progress.
+struct Turn<'a> {
+    bot: Bot,
+    policy: &'a Policy,
+    tick: &'a Tick,
+    effects: Vec<Effect>,
+}
+
+impl Turn<'_> {
+    /// An operator wants the bot up: old failures are forgiven, a wait is over.
+    fn want_up(&mut self) {
+        self.bot.wanted = Wanted::Up;
+        match &self.bot.phase {
+            Phase::Down(_) | Phase::Waiting { .. } | Phase::GaveUp { .. } => self.start_fresh(),
+            Phase::Held {
+                hold: Hold::Unsupported(_) | Hold::PreviousAlive { .. },
+                ..
+            } => self.start_fresh(),
+            // A live run goes on; one that is being stopped is followed by a new one when it has ended.
+            Phase::Held {
+                hold: Hold::EarlierRun { .. },
+                ..
+            }
+            | Phase::Spawning { .. }
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping { .. } => {}
+        }
+    }
+
+    fn start_fresh(&mut self) {
+        self.bot.failures = Failures::default();
+        self.spawn();
+    }
+
+    fn spawn(&mut self) {
+        if let Some(why) = &self.policy.unsupported {
+            self.bot.phase = Phase::Held {
+                hold: Hold::Unsupported(why.clone()),
+                until: None,
+            };
+            return;
+        }
+        let run = self.tick.next_run.clone();
+        self.effects.push(Effect::Spawn { run: run.clone() });
+        self.bot.phase = Phase::Spawning { run };
+    }
+
+    fn respawn(&mut self) {
+        self.bot.restarts = self.bot.restarts.saturating_add(1);
+        self.spawn();
+    }
+
+    /// Ends whatever is alive because somebody asked.
+    fn stop(&mut self, mode: StopMode) {
+        match &mut self.bot.phase {
+            Phase::Down(_) => {}
+            Phase::Waiting { .. } | Phase::GaveUp { .. } => self.bot.phase = Phase::Down(Rest::Asked),
+            Phase::Held {
+                hold: Hold::Unsupported(_) | Hold::PreviousAlive { .. },
+                ..
+            } => {
+                self.bot.phase = Phase::Down(Rest::Asked);
+            }
+            Phase::Spawning { run }
+            | Phase::Starting { run, .. }
+            | Phase::Running { run, .. }
+            | Phase::Held {
+                hold: Hold::EarlierRun { run, .. },
+                ..
+            } => {
+                let run = run.clone();
+                self.begin_stop(run, Because::Asked, mode);
+            }
+            Phase::Stopping { run, because, stage } => {
+                *because = Because::Asked;
+                match (mode, &stage) {
+                    (StopMode::Forced, Stage::Asked { .. }) => {
+                        *stage = Stage::Killed {
+                            until: self.tick.now + STOP_MARGIN,
+                        };
+                        self.effects.push(Effect::Kill { run: run.clone() });
+                    }
+                    (StopMode::Forced, Stage::Killed { .. } | Stage::Stuck) => {
+                        self.effects.push(Effect::Kill { run: run.clone() });
+                    }
+                    (StopMode::Graceful, Stage::Asked { .. } | Stage::Killed { .. } | Stage::Stuck) => {}
+                }
+            }
+        }
+    }
+
+    fn begin_stop(&mut self, run: RunId, because: Because, mode: StopMode) {
+        let now = self.tick.now;
+        let stage = match mode {
+            StopMode::Graceful => {
+                self.effects.push(Effect::Terminate { run: run.clone() });
+                Stage::Asked {
+                    until: now + self.policy.spec.stop.grace + STOP_MARGIN,
+                }
+            }
+            StopMode::Forced => {
+                self.effects.push(Effect::Kill { run: run.clone() });
+                Stage::Killed {
+                    until: now + STOP_MARGIN,
+                }
+            }
+        };
+        self.bot.phase = Phase::Stopping { run, because, stage };
+    }
+
+    fn is_live(&self, run: &RunId) -> bool {
+        self.bot.live_run() == Some(run)
+    }
+
+    fn spawned(&mut self, run: &RunId) {
+        if self.bot.phase == (Phase::Spawning { run: run.clone() }) {
+            self.bot.phase = Phase::Starting {
+                run: run.clone(),
+                since: self.tick.now,
+                heard_at: None,
+            };
+        }
+    }
+
+    fn spawn_failed(&mut self, run: &RunId, failure: SpawnFailure) {
+        if !self.is_live(run) {
+            return;
+        }
+        if self.bot.wanted == Wanted::Down {
+            match failure {
+                // What is to end is then the run that holds the bot.
+                SpawnFailure::Locked { run, .. } => self.begin_stop(run, Because::Asked, StopMode::Graceful),
+                SpawnFailure::Command(_)
+                | SpawnFailure::Passing(_)
+                | SpawnFailure::PreviousAlive { .. }
+                | SpawnFailure::Cancelled => self.bot.phase = Phase::Down(Rest::Asked),
+            }
+            return;
+        }
+        let now = self.tick.now;
+        match failure {
+            // Trying again cannot help before somebody mends the command: straight to the slow retry.
+            SpawnFailure::Command(why) => self.give_up(why),
+            SpawnFailure::Passing(why) => self.fail(why),
+            SpawnFailure::Locked { run, pid } => {
+                self.bot.phase = Phase::Held {
+                    hold: Hold::EarlierRun { run, pid },
+                    until: None,
+                };
+            }
+            SpawnFailure::PreviousAlive { pid } => {
+                self.bot.phase = Phase::Held {
+                    hold: Hold::PreviousAlive { pid },
+                    until: Some(now + HOLD_RETRY),
+                };
+            }
+            SpawnFailure::Cancelled => self.spawn(),
+        }
+    }
+
+    fn ready(&mut self, run: &RunId) {
+        let now = self.tick.now;
+        match &self.bot.phase {
+            Phase::Starting {
+                run: live, heard_at, ..
+            } if live == run => {
+                self.bot.phase = Phase::Running {
+                    run: run.clone(),
+                    ready_at: now,
+                    heard_at: *heard_at,
+                };
+            }
+            // A quick bot's word may overtake its shim's report.
+            Phase::Spawning { run: live } if live == run => {
+                self.bot.phase = Phase::Running {
+                    run: run.clone(),
+                    ready_at: now,
+                    heard_at: None,
+                };
+            }
+            Phase::Starting { .. }
+            | Phase::Down(_)
+            | Phase::Spawning { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping { .. }
+            | Phase::Waiting { .. }
+            | Phase::GaveUp { .. }
+            | Phase::Held { .. } => {}
+        }
+    }
+
+    fn heard(&mut self, run: &RunId) {
+        let now = self.tick.now;
+        match &mut self.bot.phase {
+            Phase::Starting {
+                run: live, heard_at, ..
+            }
+            | Phase::Running {
+                run: live, heard_at, ..
+            } => {
+                if live == run {
+                    *heard_at = Some(now);
+                }
+            }
+            Phase::Down(_)
+            | Phase::Spawning { .. }
+            | Phase::Stopping { .. }
+            | Phase::Waiting { .. }
+            | Phase::GaveUp { .. }
+            | Phase::Held { .. } => {}
+        }
+    }
+
+    fn unhealthy(&mut self, run: &RunId, why: String, then: Then) {
+        match &self.bot.phase {
+            Phase::Starting { run: live, .. } | Phase::Running { run: live, .. } if live == run => {
+                self.begin_stop(run.clone(), Because::Unhealthy { why, then }, StopMode::Graceful);
+            }
+            Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Down(_)
+            | Phase::Spawning { .. }
+            | Phase::Stopping { .. }
+            | Phase::Waiting { .. }
+            | Phase::GaveUp { .. }
+            | Phase::Held { .. } => {}
+        }
+    }
+
+    fn exited(&mut self, run: &RunId, end: End) {
+        if !self.is_live(run) {
+            return;
+        }
+        if self.bot.wanted == Wanted::Down {
+            self.bot.phase = Phase::Down(Rest::Asked);
+            return;
+        }
+        match &self.bot.phase {
+            Phase::Stopping {
+                because: Because::Asked,
+                ..
+            } => self.start_fresh(),
+            Phase::Held { .. } => self.spawn(),
+            Phase::Stopping {
+                because: Because::Unhealthy { why, then },
+                ..
+            } => {
+                let why = why.clone();
+                match (then, self.policy.restart().when) {
+                    (Then::GiveUp, _) => self.bot.phase = Phase::GaveUp { until: None, why },
+                    (Then::Restart, RestartWhen::Never) => self.give_up_for_good(why),
+                    (Then::Restart, RestartWhen::Always | RestartWhen::OnFailure) => self.fail(why),
+                }
+            }
+            Phase::Spawning { .. } | Phase::Starting { .. } | Phase::Running { .. } => self.ended_unasked(end),
+            Phase::Down(_) | Phase::Waiting { .. } | Phase::GaveUp { .. } => {}
+        }
+    }
+
+    fn ended_unasked(&mut self, end: End) {
+        match self.policy.restart().when {
+            RestartWhen::Always => self.fail(end.to_string()),
+            RestartWhen::OnFailure | RestartWhen::Never if end.is_success() => {
+                self.bot.phase = Phase::Down(Rest::Finished(end));
+            }
+            RestartWhen::OnFailure => self.fail(end.to_string()),
+            RestartWhen::Never => {
+                self.bot.phase = Phase::GaveUp {
+                    until: None,
+                    why: format!("{end}; restart.policy is never"),
+                };
+            }
+        }
+    }
+
+    fn fail(&mut self, why: String) {
+        let now = self.tick.now;
+        match self.bot.failures.note(self.policy.restart(), &self.policy.spec.id, now) {
+            Verdict::RestartAfter(Duration::ZERO) => self.respawn(),
+            Verdict::RestartAfter(length) => {
+                self.bot.phase = Phase::Waiting {
+                    until: now + length,
+                    why,
+                }
+            }
+            Verdict::GiveUp => {
+                let window = show_duration(self.policy.restart().window);
+                let count = self.bot.failures.recent();
+                let why = if count > 1 {
+                    format!("{why}; {count} failures in {window}")
+                } else {
+                    why
+                };
+                self.give_up(why);
+            }
+        }
+    }
+
+    fn give_up(&mut self, why: String) {
+        let until = self.policy.restart().retry_failed.map(|length| self.tick.now + length);
+        self.bot.phase = Phase::GaveUp { until, why };
+    }
+
+    fn give_up_for_good(&mut self, why: String) {
+        self.bot.phase = Phase::GaveUp {
+            until: None,
+            why: format!("{why}; restart.policy is never"),
+        };
+    }
+
+    fn found_earlier(&mut self, run: RunId, pid: u32) {
+        if self.bot.live_run().is_none() {
+            self.bot.phase = Phase::Held {
+                hold: Hold::EarlierRun { run, pid },
+                until: None,
+            };
+        }
+    }
+
+    /// Liveness gets one whole period of grace, counted from now.
+    fn clock_jumped(&mut self) {
+        let now = self.tick.now;
+        match &mut self.bot.phase {
+            Phase::Running { heard_at: Some(at), .. } => *at = now,
+            Phase::Starting { since, .. } => *since = now,
+            Phase::Running { heard_at: None, .. }
+            | Phase::Down(_)
+            | Phase::Spawning { .. }
+            | Phase::Stopping { .. }
+            | Phase::Waiting { .. }
+            | Phase::GaveUp { .. }
+            | Phase::Held { .. } => {}
+        }
+    }
+
+    fn deadline_passed(&mut self) {
+        let now = self.tick.now;
+        if deadline(&self.bot, self.policy).is_none_or(|at| at > now) {
+            return;
+        }
+        match &self.bot.phase {
+            Phase::Starting { run, .. } => {
+                let run = run.clone();
+                match self.policy.ready().when {
+                    ReadyWhen::Alive => self.ready(&run),
+                    ReadyWhen::Signal => {
+                        let why = format!("not ready within {}", show_duration(self.policy.ready().timeout));
+                        self.unhealthy(&run, why, Then::Restart);
+                    }
+                }
+            }
+            Phase::Running { run, heard_at, .. } => {
+                let timeout = self.policy.spec.heartbeat_timeout;
+                if heard_at.is_some_and(|at| at + timeout <= now) {
+                    let why = format!("no heartbeat for {}", show_duration(timeout));
+                    self.unhealthy(&run.clone(), why, Then::Restart);
+                } else {
+                    self.bot.failures.forgive();
+                }
+            }
+            Phase::Stopping { run, because, stage } => {
+                let (run, because) = (run.clone(), because.clone());
+                let stage = match stage {
+                    Stage::Asked { .. } => {
+                        self.effects.push(Effect::Kill { run: run.clone() });
+                        Stage::Killed {
+                            until: now + STOP_MARGIN,
+                        }
+                    }
+                    Stage::Killed { .. } | Stage::Stuck => Stage::Stuck,
+                };
+                self.bot.phase = Phase::Stopping { run, because, stage };
+            }
+            Phase::Waiting { .. } => self.respawn(),
+            Phase::GaveUp { .. } => {
+                self.bot.failures.put_on_probation();
+                self.respawn();
+            }
+            Phase::Held { .. } => self.spawn(),
+            Phase::Down(_) | Phase::Spawning { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! What the loop does with envelopes: the commands of operators in the supervisor's inbox, and what
+//! bots say in their outboxes.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::model::bot::{BotId, RunId, State};
+use crate::model::limits::MISSED_ANSWERS_MAX;
+use crate::model::message::{Envelope, Kind, PRIORITY_CONTROL};
+use crate::model::units::{Stamp, show_duration};
+use crate::spool::is_ulid;
+
+use super::event_loop::Supervisor;
+use super::fleet::{Member, Speaks};
+use super::host::Host;
+use super::machine::{Event, Phase, StopMode, Then};
+use super::snapshot::Stage;
+
+/// Files that one turn takes from one mailbox: a bot that floods its outbox delays nobody else.
+const FILES_PER_TURN: usize = 32;
+/// Files that are read before a run's end is handled; the rest is read by later turns.
+const FILES_BEFORE_END: usize = 4096;
+
+/// The name under which the supervisor posts and is addressed.
+pub(super) const SUPERVISOR: &str = "supervisor";
+
+impl<H: Host> Supervisor<H> {
+    /// Reads a few files of every mailbox that may hold some. What a bot says before its start is
+    /// reported waits for that report, else its readiness would be lost.
+    pub(super) fn read_some(&mut self) {
+        for owner in std::mem::take(&mut self.unread) {
+            if owner.as_ref().is_some_and(|bot| self.is_spawning(bot)) {
+                continue;
+            }
+            if self.read(owner.as_ref(), FILES_PER_TURN) {
+                self.unread.insert(owner);
+            }
+        }
+    }
+
+    fn is_spawning(&self, bot: &BotId) -> bool {
+        let phase = self.fleet.get(bot).map(|member| &member.bot.phase);
+        matches!(phase, Some(Phase::Spawning { .. }))
+    }
+
+    /// Reads what a bot has posted until now.
+    pub(super) fn read_all(&mut self, bot: &BotId) {
+        if self.read(Some(bot), FILES_BEFORE_END) {
+            self.unread.insert(Some(bot.clone()));
+        }
+    }
+
+    /// Answers what lies in the inbox of a supervisor that has stopped: left there, it would be a command
+    /// to the next one.
+    pub(super) fn refuse_all(&mut self) {
+        self.read(None, FILES_BEFORE_END);
+    }
+
+    /// Reads up to `limit` files; says whether there may be more.
+    fn read(&mut self, owner: Option<&BotId>, limit: usize) -> bool {
+        for _ in 0..limit {
+            let Some(mail) = self.host.next_mail(owner) else {
+                return false;
+            };
+            for envelope in mail.envelopes {
+                match owner {
+                    Some(bot) => self.hear(bot, envelope),
+                    None => self.obey(envelope),
+                }
+            }
+            self.host.finish(mail.claim);
+        }
+        true
+    }
+
+    /// One envelope from a bot.
+    fn hear(&mut self, bot: &BotId, envelope: Envelope) {
+        let Some(member) = self.fleet.get_mut(bot) else { return };
+        let run = member.speaker().cloned();
+        if run.is_some() {
+            member.seen.speaks = member.seen.speaks.max(Speaks::Spool);
+        }
+        // Whose outbox it lay in is certain; what the envelope says of it is not.
+        let envelope = Envelope {
+            from: bot.to_string(),
+            ..envelope
+        };
+        match envelope.kind {
+            Kind::Heartbeat => self.heartbeat(bot),
+            Kind::Response if is_answer(member, &envelope) => self.answered(bot, run, &envelope),
+            // A bot need not say whom it answers: the command's id tells.
+            Kind::Response | Kind::Error if envelope.correlation_id.as_deref().is_some_and(is_ulid) => {
+                self.replies.push(envelope);
+                self.touch();
+            }
+            Kind::Response | Kind::Error | Kind::Event | Kind::Command => self.told(bot, run, &envelope),
+        }
+    }
+
+    /// An event: the few names that mean something to the supervisor, and all into the history.
+    fn told(&mut self, bot: &BotId, run: Option<RunId>, envelope: &Envelope) {
+        let is_event = envelope.kind == Kind::Event;
+        if let Some(member) = self.fleet.get_mut(bot).filter(|_| run.is_some()) {
+            match envelope.name.as_str() {
+                "connected" if is_event => member.seen.connected = Some(true),
+                "disconnected" | "connection_failed" | "kicked" if is_event => member.seen.connected = Some(false),
+                _ => {}
+            }
+        }
+        self.fact(bot, run.clone(), &envelope.name, &one_line(&envelope.payload));
+        self.touch();
+        if let Some(run) = run.filter(|_| is_event && envelope.name == "ready") {
+            self.became_ready(bot, run);
+        }
+    }
+
+    fn became_ready(&mut self, bot: &BotId, run: RunId) {
+        let next_at = self.host.now() + self.pace.status_poll_interval;
+        if let Some(member) = self.fleet.get_mut(bot) {
+            member.seen.speaks = Speaks::Ready;
+            member.seen.poll.next_at = (!self.pace.status_poll_interval.is_zero()).then_some(next_at);
+        }
+        self.apply(bot, Event::Ready { run });
+    }
+
+    pub(super) fn heartbeat(&mut self, bot: &BotId) {
+        let stamp = self.host.stamp();
+        let Some(member) = self.fleet.get_mut(bot) else { return };
+        let Some(run) = member.speaker().cloned() else { return };
+        member.seen.heartbeat_at = Some(stamp);
+        member.seen.speaks = member.seen.speaks.max(Speaks::Spool);
+        self.touch();
+        self.apply(bot, Event::Heartbeat { run });
+    }
+
+    /// A bot answered a question for its status.
+    fn answered(&mut self, bot: &BotId, run: Option<RunId>, envelope: &Envelope) {
+        if let Some(member) = self.fleet.get_mut(bot).filter(|_| run.is_some()) {
+            member.seen.poll.missed = 0;
+            if let Some(connected) = envelope.payload.get("connected").and_then(Value::as_bool) {
+                member.seen.connected = Some(connected);
+            }
+            // A bot that tells its status unasked may leave the question unread.
+            if let Some((_, posted)) = member.seen.poll.asked.take() {
+                self.host.retract(bot, posted);
+            }
+        }
+        self.fact(bot, run, &envelope.name, &one_line(&envelope.payload));
+        self.touch();
+    }
+
+    /// Asks a bot for its status, or gives it up when it has missed too many questions.
+    pub(super) fn poll_status(&mut self, bot: &BotId) {
+        let (now, stamp, id) = (self.host.now(), self.host.stamp(), self.host.new_id());
+        let interval = self.pace.status_poll_interval;
+        let Some(member) = self.fleet.get_mut(bot) else { return };
+        if member.bot.state() != State::Running {
+            // A bot that is being stopped is asked no more.
+            member.seen.poll.next_at = None;
+            return;
+        }
+        let unanswered = member.seen.poll.asked.take();
+        member.seen.poll.next_at = Some(now + interval);
+        if let Some((_, posted)) = unanswered {
+            member.seen.poll.missed += 1;
+            let (missed, run) = (member.seen.poll.missed, member.bot.live_run().cloned());
+            self.host.retract(bot, posted);
+            if missed >= MISSED_ANSWERS_MAX
+                && let Some(run) = run
+            {
+                let why = format!(
+                    "no answer to {missed} status requests ({} apart)",
+                    show_duration(interval)
+                );
+                self.apply(
+                    bot,
+                    Event::Unhealthy {
+                        run,
+                        why,
+                        then: Then::Restart,
+                    },
+                );
+                return;
+            }
+        }
+        let mut question = Envelope::new(
+            id.clone(),
+            Kind::Command,
+            "status_request",
+            SUPERVISOR,
+            bot.as_str(),
+            stamp,
+        );
+        question.priority = PRIORITY_CONTROL;
+        question.expires_at = Some(Stamp(stamp.0 + i64::try_from(interval.as_micros()).unwrap_or(0)));
+        match self.host.post(bot, question, false) {
+            Ok(posted) => {
+                if let Some(member) = self.fleet.get_mut(bot) {
+                    let recent = &mut member.seen.poll.recent;
+                    recent.truncate(MISSED_ANSWERS_MAX as usize);
+                    recent.insert(0, id.clone());
+                    member.seen.poll.asked = Some((id, posted));
+                }
+            }
+            Err(error) => self.host.warn(&format!("{bot}: cannot ask for status: {error}")),
+        }
+        self.fleet.refresh(bot);
+    }
+
+    /// Puts a question that could not be answered in time again, without counting it.
+    pub(super) fn ask_anew(&mut self, bot: &BotId) {
+        let now = self.host.now();
+        let Some(member) = self.fleet.get_mut(bot) else { return };
+        if let Some((_, posted)) = member.seen.poll.asked.take() {
+            member.seen.poll.next_at = Some(now);
+            self.host.retract(bot, posted);
+        }
+    }
+
+    /// Tells a bot that knows the spool that it is being stopped, together with the signal.
+    pub(super) fn announce_shutdown(&mut self, bot: &BotId, mode: StopMode) {
+        let (stamp, id) = (self.host.stamp(), self.host.new_id());
+        let Some(member) = self.fleet.get(bot) else { return };
+        if member.seen.speaks == Speaks::Nothing && !member.policy.spec.is_built_in() {
+            return;
+        }
+        let (word, grace) = match mode {
+            StopMode::Graceful => ("graceful", member.policy.spec.stop.grace),
+            StopMode::Forced => ("forced", std::time::Duration::ZERO),
+        };
+        let deadline = Stamp(stamp.0 + i64::try_from(grace.as_micros()).unwrap_or(0));
+        let mut command = Envelope::new(id, Kind::Command, "shutdown", SUPERVISOR, bot.as_str(), stamp)
+            .with_payload(json!({"mode": word, "deadline": deadline.to_string()}));
+        command.priority = PRIORITY_CONTROL;
+        command.expires_at = Some(deadline);
+        match self.host.post(bot, command, false) {
+            Ok(posted) => {
+                if let Some(member) = self.fleet.get_mut(bot) {
+                    member.seen.shutdown.push(posted);
+                }
+            }
+            Err(error) => self.host.warn(&format!("{bot}: cannot announce its shutdown: {error}")),
+        }
+    }
+
+    /// Withdraws what a run that has ended has not read and no other run should.
+    pub(super) fn withdraw(&mut self, bot: &BotId) {
+        let Some(member) = self.fleet.get_mut(bot) else { return };
+        let asked = member.seen.poll.asked.take().map(|(_, posted)| posted);
+        let unread: Vec<_> = member.seen.shutdown.drain(..).chain(asked).collect();
+        for posted in unread {
+            self.host.retract(bot, posted);
+        }
+    }
+
+    /// One command of an operator. The answer goes out after a snapshot that shows its effect.
+    fn obey(&mut self, envelope: Envelope) {
+        if envelope.kind != Kind::Command {
+            return;
+        }
+        if envelope.expires_at.is_some_and(|at| at < self.host.stamp()) {
+            self.host
+                .warn(&format!("command {} came too late and is not obeyed", envelope.name));
+            return;
+        }
+        // A stop that goes on may still be hurried.
+        let is_stop = self.stage == Stage::Stopping && envelope.name == "shutdown";
+        let outcome = if self.stage == Stage::Running || is_stop {
+            self.execute(&envelope)
+        } else {
+            Err("the supervisor is stopping".to_owned())
+        };
+        let payload = match outcome {
+            Ok(done) => json!({"ok": true, "done": done}),
+            Err(error) => {
+                self.host
+                    .warn(&format!("command {} from {}: {error}", envelope.name, envelope.from));
+                json!({"ok": false, "error": error})
+            }
+        };
+        let (id, stamp) = (self.host.new_id(), self.host.stamp());
+        self.replies.push(envelope.response(id, stamp).with_payload(payload));
+        self.touch();
+    }
+
+    fn execute(&mut self, envelope: &Envelope) -> Result<Value, String> {
+        let mode = match envelope.payload.get("mode").and_then(Value::as_str) {
+            Some("forced") => StopMode::Forced,
+            Some(_) | None => StopMode::Graceful,
+        };
+        match envelope.name.as_str() {
+            "ping" => Ok(json!({})),
+            "shutdown" => {
+                self.begin_stop(mode);
+                Ok(json!({}))
+            }
+            "reload" => Ok(json!({"restarted": self.reload()?})),
+            "start" => self.each(envelope, |member| member.is_desired(), Event::WantUp),
+            "stop" => self.each(envelope, |member| !member.is_desired(), Event::WantDown(mode)),
+            "restart" => self.each(envelope, |member| member.is_desired(), Event::WantRestart(mode)),
+            other => Err(format!("unknown command {other:?}")),
+        }
+    }
+
+    /// Reads the store anew and applies an event to the named bots that it still suits. One wrong name
+    /// and none of them is touched.
+    fn each(
+        &mut self,
+        envelope: &Envelope,
+        suits: fn(&Member<H::Posted>) -> bool,
+        event: Event,
+    ) -> Result<Value, String> {
+        let words = envelope
+            .payload
+            .get("bots")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        let named = words
+            .map(|word| {
+                word.as_str()
+                    .unwrap_or_default()
+                    .parse()
+                    .map_err(|error| format!("{error}"))
+            })
+            .collect::<Result<BTreeSet<BotId>, String>>()?;
+        let mut asked = self.take_over()?;
+        let unknown = named.iter().find(|bot| self.fleet.get(bot).is_none()).cloned();
+        let mut done = Vec::new();
+        for bot in named.into_iter().filter(|_| unknown.is_none()) {
+            if !self.fleet.get(&bot).is_some_and(suits) {
+                continue;
+            }
+            // The command says more than what is stored: a stop by force is not begun with grace.
+            if event != Event::WantUp {
+                asked.remove(&bot);
+            }
+            done.push(bot);
+        }
+        for (bot, event) in asked {
+            self.apply(&bot, event);
+        }
+        for bot in &done {
+            self.apply(bot, event.clone());
+        }
+        if let Some(unknown) = unknown {
+            return Err(format!("no bot {unknown}"));
+        }
+        let done: Vec<&str> = done.iter().map(BotId::as_str).collect();
+        Ok(json!({"bots": done}))
+    }
+}
+
+/// Whether this answers one of the supervisor's own questions for status.
+fn is_answer<P>(member: &Member<P>, envelope: &Envelope) -> bool {
+    let recent = &member.seen.poll.recent;
+    let is_ours = |id: &String| recent.contains(id);
+    envelope.name == "status_response" && envelope.correlation_id.as_ref().is_none_or(is_ours)
+}
+
+/// A payload in one line, for the history.
+fn one_line(payload: &Value) -> String {
+    if payload.as_object().is_some_and(serde_json::Map::is_empty) || payload.is_null() {
+        return String::new();
+    }
+    payload.to_string()
+}

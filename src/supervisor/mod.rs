@@ -1,0 +1,27 @@
+//! Keeps bots as their operators want them: decides in `machine`, acts through `host`, tells in
+//! `snapshot` what is so.
+
+pub mod backoff;
+mod ends;
+pub mod environment;
+pub mod event_loop;
+pub mod fleet;
+pub mod host;
+mod launch;
+pub mod machine;
+mod mail;
+pub mod news;
+mod perform;
+mod phase;
+pub mod process;
+pub mod publisher;
+pub mod recorder;
+mod reload;
+pub mod shims;
+#[cfg(test)]
+mod simulation;
+pub mod snapshot;
+mod tell;
+#[cfg(test)]
+mod walks;
+pub mod watch;

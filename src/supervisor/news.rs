@@ -1,0 +1,70 @@
+//! What the sources tell the loop, and the settings of the loop itself.
+
+use std::time::Duration;
+
+use crate::model::bot::{BotId, End, LimitAction, RunId};
+
+use super::machine::{SpawnFailure, StopMode};
+use super::shims::Token;
+
+/// What sources tell the loop.
+#[derive(Debug)]
+pub enum News {
+    /// A command may wait in the supervisor's inbox.
+    Inbox,
+    /// A bot may have posted something.
+    Outbox(BotId),
+    Heartbeat(BotId),
+    /// A bot's mailboxes hold more or less than before.
+    Counts(BotId),
+    /// Hints were lost: look everywhere.
+    Rescan,
+    /// What a run's shim did, as the host understood it.
+    Spawned {
+        bot: BotId,
+        run: RunId,
+        pid: u32,
+    },
+    SpawnFailed {
+        bot: BotId,
+        run: RunId,
+        failure: SpawnFailure,
+    },
+    Ended {
+        bot: BotId,
+        run: RunId,
+        end: End,
+    },
+    /// A live shim of an earlier supervisor was found at start.
+    Earlier {
+        bot: BotId,
+        run: RunId,
+        pid: u32,
+        started_at_ms: i64,
+    },
+    Usage {
+        bot: BotId,
+        run: RunId,
+        memory_bytes: u64,
+        cpu_percent: f64,
+    },
+    LimitPassed {
+        bot: BotId,
+        run: RunId,
+        why: String,
+        action: LimitAction,
+    },
+    Reload,
+    Stop(StopMode),
+    /// A shim has something to be looked at.
+    Shim(Token),
+}
+
+/// Settings of the loop itself.
+#[derive(Clone, Debug, Default)]
+pub struct Pace {
+    /// Least time between two starts; zero: none.
+    pub start_delay: Duration,
+    /// How often a bot that sent `ready` is asked for its status.
+    pub status_poll_interval: Duration,
+}

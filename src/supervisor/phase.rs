@@ -1,0 +1,286 @@
+//! The words of the machine: what a bot may be in, what may happen to it, and what may be done. Each
+//! phase carries only what exists then.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use crate::model::bot::{BotSpec, End, ReadyPolicy, ReadyWhen, RestartPolicy, RunId, State, Wanted};
+use crate::model::units::Moment;
+
+use super::backoff::Failures;
+
+/// Everything that decides what a bot does next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bot {
+    pub wanted: Wanted,
+    pub phase: Phase,
+    pub failures: Failures,
+    /// Runs that were started unasked since the supervisor knows this bot.
+    pub restarts: u32,
+}
+
+/// What is so. Each phase carries only what exists then.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    Down(Rest),
+    /// A spawn was ordered; its host answers with `Spawned`, `SpawnFailed` or `Exited`.
+    Spawning {
+        run: RunId,
+    },
+    Starting {
+        run: RunId,
+        since: Moment,
+        heard_at: Option<Moment>,
+    },
+    Running {
+        run: RunId,
+        ready_at: Moment,
+        heard_at: Option<Moment>,
+    },
+    Stopping {
+        run: RunId,
+        because: Because,
+        stage: Stage,
+    },
+    /// A failure is waited out.
+    Waiting {
+        until: Moment,
+        why: String,
+    },
+    /// Too many failures: tried again slowly, or when an operator asks.
+    GaveUp {
+        until: Option<Moment>,
+        why: String,
+    },
+    /// Waiting would not mend it: something outside must change first.
+    Held {
+        hold: Hold,
+        until: Option<Moment>,
+    },
+}
+
+/// Why a bot that is down is at rest.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rest {
+    /// Nobody has asked for it yet.
+    Never,
+    Asked,
+    /// It ended and its policy does not bring it back.
+    Finished(End),
+}
+
+/// Why a run is being stopped.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Because {
+    Asked,
+    Unhealthy { why: String, then: Then },
+}
+
+/// What follows a stop that nobody asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    Restart,
+    GiveUp,
+}
+
+/// How far a stop has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The stop signal was sent; the shim itself kills after the grace, so this deadline lies behind it.
+    Asked {
+        until: Moment,
+    },
+    Killed {
+        until: Moment,
+    },
+    /// Nothing more can be done: what survives is named by the host.
+    Stuck,
+}
+
+/// What a held bot waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Hold {
+    /// Its configuration asks for what this version cannot do.
+    Unsupported(String),
+    /// A shim of an earlier supervisor holds the bot.
+    EarlierRun { run: RunId, pid: u32 },
+    /// Processes of the previous run cannot be proven gone.
+    PreviousAlive { pid: u32 },
+}
+
+/// What a shim could not do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SpawnFailure {
+    /// The command cannot be executed, now or in a second: the reason names it.
+    Command(String),
+    /// Something that may pass, such as too many processes.
+    Passing(String),
+    /// Another shim holds this bot.
+    Locked {
+        run: RunId,
+        pid: u32,
+    },
+    PreviousAlive {
+        pid: u32,
+    },
+    /// It was called back before it was started.
+    Cancelled,
+}
+
+/// How hard a stop is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopMode {
+    Graceful,
+    Forced,
+}
+
+/// News that may change a bot.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    WantUp,
+    WantDown(StopMode),
+    WantRestart(StopMode),
+    Spawned {
+        run: RunId,
+    },
+    SpawnFailed {
+        run: RunId,
+        failure: SpawnFailure,
+    },
+    Ready {
+        run: RunId,
+    },
+    Heartbeat {
+        run: RunId,
+    },
+    Unhealthy {
+        run: RunId,
+        why: String,
+        then: Then,
+    },
+    Exited {
+        run: RunId,
+        end: End,
+    },
+    /// A live shim of an earlier supervisor was found.
+    FoundEarlier {
+        run: RunId,
+        pid: u32,
+    },
+    /// The machine slept or the loop was late: nothing heard meanwhile must count against the bot.
+    ClockJumped,
+    DeadlinePassed,
+}
+
+/// What is to be done to the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Spawn {
+        run: RunId,
+    },
+    /// Stop signal, grace, then kill: the shim keeps the time.
+    Terminate {
+        run: RunId,
+    },
+    Kill {
+        run: RunId,
+    },
+}
+
+/// A bot's read-only limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    pub spec: BotSpec,
+    /// Why this version cannot run the bot at all.
+    pub unsupported: Option<String>,
+}
+
+impl Policy {
+    pub(super) fn restart(&self) -> &RestartPolicy {
+        &self.spec.restart
+    }
+
+    pub(super) fn ready(&self) -> &ReadyPolicy {
+        &self.spec.ready
+    }
+}
+
+/// The moment of a step, and the id that a spawn in it will use.
+#[derive(Clone, Debug)]
+pub struct Tick {
+    pub now: Moment,
+    pub next_run: RunId,
+}
+
+impl Bot {
+    /// A bot at rest.
+    pub fn new(wanted: Wanted) -> Bot {
+        Bot {
+            wanted,
+            phase: Phase::Down(Rest::Never),
+            failures: Failures::default(),
+            restarts: 0,
+        }
+    }
+
+    /// The run that is, or may be, alive.
+    pub fn live_run(&self) -> Option<&RunId> {
+        match &self.phase {
+            Phase::Spawning { run }
+            | Phase::Starting { run, .. }
+            | Phase::Running { run, .. }
+            | Phase::Stopping { run, .. }
+            | Phase::Held {
+                hold: Hold::EarlierRun { run, .. },
+                ..
+            } => Some(run),
+            Phase::Down(_) | Phase::Waiting { .. } | Phase::GaveUp { .. } => None,
+            Phase::Held {
+                hold: Hold::Unsupported(_) | Hold::PreviousAlive { .. },
+                ..
+            } => None,
+        }
+    }
+
+    /// The word that tables and JSON show.
+    pub fn state(&self) -> State {
+        match &self.phase {
+            Phase::Down(_) => State::Stopped,
+            Phase::Spawning { .. } | Phase::Starting { .. } => State::Starting,
+            Phase::Running { .. } => State::Running,
+            Phase::Stopping {
+                because: Because::Asked,
+                ..
+            } => State::Stopping,
+            Phase::Stopping {
+                because: Because::Unhealthy { .. },
+                ..
+            } => State::Unhealthy,
+            Phase::Waiting { .. } => State::Backoff,
+            Phase::GaveUp { .. } => State::Failed,
+            Phase::Held { .. } => State::Held,
+        }
+    }
+
+    /// Why it is in this state, in one line; None where the state says it all.
+    pub fn reason(&self, policy: &Policy) -> Option<String> {
+        match &self.phase {
+            Phase::Down(Rest::Never | Rest::Asked) if !policy.spec.enabled => Some("disabled".to_owned()),
+            Phase::Down(Rest::Finished(end)) => Some(format!("{end}; restart.policy does not bring it back")),
+            Phase::Down(Rest::Never | Rest::Asked) => None,
+            Phase::Spawning { .. } | Phase::Running { .. } => None,
+            Phase::Starting { .. } => match policy.ready().when {
+                ReadyWhen::Alive => None,
+                ReadyWhen::Signal => Some("waits for its ready event".to_owned()),
+            },
+            Phase::Stopping { because, .. } => match because {
+                Because::Asked => None,
+                Because::Unhealthy { why, .. } => Some(why.clone()),
+            },
+            Phase::Waiting { why, .. } | Phase::GaveUp { why, .. } => Some(why.clone()),
+            Phase::Held { hold, .. } => Some(match hold {
+                Hold::Unsupported(why) => why.clone(),
+                Hold::EarlierRun { pid, .. } => format!("still running under an earlier supervisor (pid {pid})"),
+                Hold::PreviousAlive { pid } => format!("previous run still alive (pid {pid})"),
+            }),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The one thread of the supervisor that writes to the store: what happened, into `process_events`, and
+//! what the supervisor did by itself, into `audit_log`. What is recorded while a transaction runs goes
+//! into the next one together.
+
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::model::fact::Fact;
+use crate::model::units::Stamp;
+use crate::store::{Access, AuditEntry, Store};
+
+/// Events older than this are dropped.
+const EVENT_AGE_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Events that are kept at the most.
+const EVENTS_MAX: u32 = 500_000;
+/// How many recorded events lie between two clean-ups.
+const PRUNE_EVERY: usize = 10_000;
+
+/// One thing to be written.
+enum Entry {
+    Facts(Vec<Fact>),
+    Audit(AuditEntry),
+}
+
+/// Records until it is dropped; dropping it waits until everything is written.
+pub struct Recorder {
+    sender: Option<Sender<Entry>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Recorder {
+    pub fn start(database: &Path) -> Result<Recorder, RecorderError> {
+        let history = Store::open(database, Access::History)?;
+        let audit = Store::open(database, Access::Write)?;
+        let (sender, queue) = channel();
+        let thread = std::thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn(move || record_all(&queue, &history, &audit))
+            .map_err(RecorderError::Thread)?;
+        Ok(Recorder {
+            sender: Some(sender),
+            thread: Some(thread),
+        })
+    }
+
+    pub fn record(&self, facts: Vec<Fact>) {
+        self.send(Entry::Facts(facts));
+    }
+
+    pub fn audit(&self, entry: AuditEntry) {
+        self.send(Entry::Audit(entry));
+    }
+
+    fn send(&self, entry: Entry) {
+        if let Some(sender) = &self.sender {
+            // The thread ends only when this sender is dropped.
+            let _ = sender.send(entry);
+        }
+    }
+}
+
+/// Why nothing can be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RecorderError {
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn record_all(queue: &Receiver<Entry>, history: &Store, audit: &Store) {
+    let mut until_prune = 0;
+    while let Ok(first) = queue.recv() {
+        let mut facts = Vec::new();
+        for entry in std::iter::once(first).chain(queue.try_iter()) {
+            match entry {
+                Entry::Facts(more) => facts.extend(more),
+                Entry::Audit(entry) => {
+                    if let Err(error) = audit.audit().append(&entry) {
+                        tracing::error!("{} is not in the audit: {error}", entry.action);
+                    }
+                }
+            }
+        }
+        let Some(newest) = facts.last().map(|fact| fact.at) else {
+            continue;
+        };
+        if let Err(error) = history.events().append(&facts) {
+            tracing::error!("{} events are not in the history: {error}", facts.len());
+        }
+        if until_prune == 0 {
+            prune(history, newest);
+            until_prune = PRUNE_EVERY;
+        }
+        until_prune = until_prune.saturating_sub(facts.len());
+    }
+}
+
+fn prune(history: &Store, newest: Stamp) {
+    let before = Stamp(newest.0 - i64::try_from(EVENT_AGE_MAX.as_micros()).unwrap_or(0));
+    if let Err(error) = history.events().prune_events(before, EVENTS_MAX) {
+        tracing::warn!("old events are not dropped: {error}");
+    }
+}

@@ -1,0 +1,183 @@
+//! Takes over what the store says: which bots there are, how they are to run, and what is wanted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::bot::{BotId, BotSpec, Platform, Wanted};
+
+use super::environment::secrets_of;
+use super::event_loop::Supervisor;
+use super::fleet::{Discretion, Member, Place, Seen};
+use super::host::{Configured, Host};
+use super::machine::{Bot, Event, Policy, StopMode};
+use super::news::News;
+
+impl<H: Host> Supervisor<H> {
+    /// Makes the fleet what the store says: adds, changes, starts, stops and removes. Returns the bots
+    /// that are restarted because what they run with has changed.
+    pub(super) fn reload(&mut self) -> Result<Vec<String>, String> {
+        let asked = self.take_over()?;
+        let mut restarted = Vec::new();
+        for (bot, event) in asked {
+            if matches!(event, Event::WantRestart(_)) {
+                restarted.push(bot.to_string());
+            }
+            self.apply(&bot, event);
+        }
+        Ok(restarted)
+    }
+
+    /// Takes over what the store says, and returns what it asks for, bot by bot, to be applied.
+    pub(super) fn take_over(&mut self) -> Result<BTreeMap<BotId, Event>, String> {
+        let configuration = self.host.load()?;
+        self.take(&configuration);
+        let known: BTreeSet<BotId> = configuration
+            .bots
+            .iter()
+            .map(|configured| configured.id.clone())
+            .collect();
+        let mut asked = BTreeMap::new();
+        for configured in configuration.bots {
+            let bot = configured.id.clone();
+            let event = match self.fleet.get(&bot) {
+                Some(_) => self.change(configured),
+                None => {
+                    self.add(configured);
+                    self.fleet
+                        .get(&bot)
+                        .is_some_and(Member::is_desired)
+                        .then_some(Event::WantUp)
+                }
+            };
+            asked.extend(event.map(|event| (bot, event)));
+        }
+        for bot in self.fleet.ids() {
+            if !known.contains(&bot) {
+                if let Some(member) = self.fleet.get_mut(&bot) {
+                    member.place = Place::Leaving;
+                    // Created again before it is gone, it is wanted anew.
+                    member.desired = Wanted::Down;
+                }
+                asked.insert(bot, Event::WantDown(StopMode::Graceful));
+            }
+        }
+        self.touch();
+        Ok(asked)
+    }
+
+    pub(super) fn add(&mut self, configured: Configured) {
+        let bot = configured.id.clone();
+        if let Err(error) = self.host.prepare(&bot) {
+            self.host.warn(&format!("{bot}: {error}"));
+        }
+        let policy = policy_of(&configured);
+        let member = Member {
+            index: configured.index,
+            desired: configured.wanted,
+            discretion: Discretion::new(secrets_of(&policy.spec.env, configured.token.as_ref())),
+            policy,
+            token: configured.token,
+            place: Place::Configured,
+            bot: Bot::new(Wanted::Down),
+            seen: Seen::default(),
+        };
+        self.fleet.insert(bot.clone(), member);
+        self.handle(News::Counts(bot.clone()));
+        self.handle(News::Outbox(bot));
+    }
+
+    /// Takes over a bot's new configuration; says what it asks for.
+    fn change(&mut self, configured: Configured) -> Option<Event> {
+        let bot = configured.id.clone();
+        let policy = policy_of(&configured);
+        let member = self.fleet.get_mut(&bot)?;
+        let was_desired = member.is_desired();
+        let runs_with_old = member.bot.live_run().is_some()
+            && (member.token != configured.token || !runs_alike(&member.policy.spec, &policy.spec));
+        let was_held_by_config = member.policy.unsupported != policy.unsupported;
+        member.index = configured.index;
+        member.desired = configured.wanted;
+        let is_secret_new = member.token != configured.token || member.policy.spec.env != policy.spec.env;
+        if is_secret_new {
+            let secrets = secrets_of(&policy.spec.env, configured.token.as_ref());
+            member.discretion.learn(secrets);
+        }
+        member.policy = policy;
+        member.token = configured.token;
+        member.place = Place::Configured;
+        // What was told of the old limits is no longer so.
+        member.seen.note = None;
+        let is_desired = member.is_desired();
+        // Deadlines and limits follow the policy while the process stays.
+        self.targets_changed = true;
+        self.fleet.refresh(&bot);
+        match (was_desired, is_desired) {
+            (true, false) => Some(Event::WantDown(StopMode::Graceful)),
+            (false, true) => Some(Event::WantUp),
+            (true, true) if runs_with_old => Some(Event::WantRestart(StopMode::Graceful)),
+            (true, true) if was_held_by_config => Some(Event::WantUp),
+            (true, true) | (false, false) => None,
+        }
+    }
+}
+
+/// What the machine may know of a bot, and whether this version can run it.
+fn policy_of(configured: &Configured) -> Policy {
+    match &configured.spec {
+        Ok(spec) => Policy {
+            spec: spec.clone(),
+            unsupported: unsupported(spec),
+        },
+        Err(why) => Policy {
+            spec: placeholder(&configured.id),
+            unsupported: Some(why.clone()),
+        },
+    }
+}
+
+fn unsupported(spec: &BotSpec) -> Option<String> {
+    match spec.platform {
+        Platform::Loopback | Platform::None => None,
+        Platform::Telegram | Platform::WhatsappCloud if !spec.is_built_in() => None,
+        Platform::Telegram | Platform::WhatsappCloud => {
+            Some(format!("platform {} is not built in yet", spec.platform.word()))
+        }
+    }
+}
+
+/// Stands in for a configuration that makes no sense, so that the bot can be shown and mended.
+fn placeholder(bot: &BotId) -> BotSpec {
+    let defaults = crate::config::Settings::new();
+    crate::config::bot_spec(bot, &[&defaults]).unwrap_or_else(|_| unreachable!("the defaults are valid"))
+}
+
+/// Whether a running process would be started the same way under both.
+fn runs_alike(old: &BotSpec, new: &BotSpec) -> bool {
+    let launched = |spec: &BotSpec| {
+        let BotSpec {
+            command,
+            cwd,
+            env,
+            env_file,
+            env_inherit,
+            token_env,
+            stop,
+            log,
+            media,
+            platform,
+            ..
+        } = spec.clone();
+        (
+            command,
+            cwd,
+            env,
+            env_file,
+            env_inherit,
+            token_env,
+            stop,
+            log,
+            media,
+            platform,
+        )
+    };
+    launched(old) == launched(new)
+}

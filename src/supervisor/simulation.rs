@@ -1,0 +1,562 @@
+//! The supervisor's loop in a simulated world: no process, no file, no real time. The world obeys the
+//! loop as shims and bots do, notes everything it is told, and refuses what must never happen: a
+//! second live run of a bot, a claim finished twice.
+//!
+//! A [`Simulation`] drives the very turns that [`Supervisor::run`] takes, with a clock that moves only
+//! when a test moves it.
+
+mod commands;
+mod health;
+mod launches;
+mod mailboxes;
+mod publishing;
+mod random;
+mod stopping;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::event_loop::Supervisor;
+use super::host::{BoxCounts, Configuration, Configured, Host, Launch, Mail, UsageTarget};
+use super::machine::SpawnFailure;
+use super::news::{News, Pace};
+use super::shims::Token;
+use super::snapshot::{self, BotStatus, Snapshot, Stage};
+use crate::config::{Settings, bot_spec};
+use crate::model::bot::{BotId, End, RunId, Wanted};
+use crate::model::fact::Fact;
+use crate::model::message::{Envelope, Kind};
+use crate::model::units::{Moment, Stamp};
+use crate::run::identity::Identity;
+
+/// What the wall clock shows when the monotonic clock shows zero.
+const WALL_AT_ZERO: i64 = 1_700_000_000_000_000;
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+fn id_of(name: &str) -> BotId {
+    name.parse().unwrap()
+}
+
+fn run_of(number: u64) -> RunId {
+    RunId::parse(&format!("{number:026}")).unwrap()
+}
+
+fn code(code: i32) -> End {
+    End::Code(code)
+}
+
+/// A bot that is wanted up, has a command of its own and is ready after a second.
+fn bot(name: &str, index: u32) -> Configured {
+    let id = id_of(name);
+    let mut spec = bot_spec(&id, &[&Settings::new()]).unwrap();
+    spec.command = vec!["/bin/bot".to_owned()];
+    spec.ready.when = crate::model::bot::ReadyWhen::Alive;
+    Configured {
+        id,
+        index,
+        wanted: Wanted::Up,
+        spec: Ok(spec),
+        token: None,
+    }
+}
+
+/// How the shims of a bot behave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Manner {
+    #[default]
+    Obedient,
+    /// Never reports that its bot was started.
+    Mute,
+    /// Its bot ends by SIGKILL alone.
+    Deaf,
+    /// Its bot does not even end by that.
+    Undead,
+}
+
+/// A shim, as the host alone knows it.
+#[derive(Clone, Debug)]
+struct Shim {
+    bot: BotId,
+    pid: u32,
+    /// A shim reports once.
+    has_reported: bool,
+}
+
+/// A signal that the loop had sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Order {
+    Terminate(RunId),
+    Kill(RunId),
+    Abandon(RunId),
+}
+
+/// A message to a bot.
+#[derive(Clone, Debug)]
+struct Letter {
+    to: BotId,
+    envelope: Envelope,
+    is_retracted: bool,
+}
+
+/// One publication.
+#[derive(Clone, Debug)]
+struct Issue {
+    at: Moment,
+    snapshot: Snapshot,
+    replies: Vec<Envelope>,
+}
+
+/// All that is outside of the loop, and a record of what the loop did to it.
+struct World {
+    now: Moment,
+    pace: Pace,
+    configured: Result<Vec<Configured>, String>,
+    manners: BTreeMap<BotId, Manner>,
+    shims: BTreeMap<RunId, Shim>,
+    /// What the loop will hear at its next turn.
+    news: VecDeque<News>,
+    /// The supervisor's inbox (None) and the bots' outboxes.
+    mail: BTreeMap<Option<BotId>, VecDeque<Envelope>>,
+    claimed: BTreeSet<u64>,
+    serial: u64,
+    launched: Vec<(Moment, BotId)>,
+    orders: Vec<Order>,
+    letters: Vec<Letter>,
+    issues: Vec<Issue>,
+    facts: Vec<Fact>,
+    /// What was noted for the audit.
+    audited: Vec<String>,
+    warnings: Vec<String>,
+    forgotten: Vec<BotId>,
+}
+
+impl World {
+    fn new(configured: Vec<Configured>) -> World {
+        World {
+            now: Moment(1_000_000_000),
+            pace: Pace::default(),
+            configured: Ok(configured),
+            manners: BTreeMap::new(),
+            shims: BTreeMap::new(),
+            news: VecDeque::new(),
+            mail: BTreeMap::new(),
+            claimed: BTreeSet::new(),
+            serial: 0,
+            launched: Vec::new(),
+            orders: Vec::new(),
+            letters: Vec::new(),
+            issues: Vec::new(),
+            facts: Vec::new(),
+            audited: Vec::new(),
+            warnings: Vec::new(),
+            forgotten: Vec::new(),
+        }
+    }
+
+    fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    fn live(&self, bot: &BotId) -> Vec<&RunId> {
+        let of_bot = self.shims.iter().filter(|(_, shim)| shim.bot == *bot);
+        of_bot.map(|(run, _)| run).collect()
+    }
+
+    fn manner_of(&self, run: &RunId) -> Option<Manner> {
+        let shim = self.shims.get(run)?;
+        Some(self.manners.get(&shim.bot).copied().unwrap_or_default())
+    }
+
+    /// The run's shim has ended, and the loop will hear of it.
+    fn end(&mut self, run: &RunId, end: End) {
+        if let Some(shim) = self.shims.remove(run) {
+            let (bot, run) = (shim.bot, run.clone());
+            self.news.push_back(News::Ended { bot, run, end });
+        }
+    }
+
+    /// A live shim that some earlier supervisor started.
+    fn earlier(&mut self, bot: &str, number: u64) -> News {
+        let (bot, run, pid) = (id_of(bot), run_of(number), 77);
+        let shim = Shim {
+            bot: bot.clone(),
+            pid,
+            has_reported: true,
+        };
+        self.shims.insert(run.clone(), shim);
+        News::Earlier {
+            bot,
+            run,
+            pid,
+            started_at_ms: 1_600_000_000_000,
+        }
+    }
+
+    /// Puts a message into an outbox, or into the supervisor's inbox for None. No hint is given.
+    fn put(&mut self, owner: Option<BotId>, kind: Kind, name: &str, payload: Value) -> String {
+        let from = owner.as_ref().map_or("cli", BotId::as_str).to_owned();
+        let id = format!("{:026}", self.next_serial());
+        let envelope = Envelope::new(id.clone(), kind, name, &from, "supervisor", self.stamp()).with_payload(payload);
+        self.mail.entry(owner).or_default().push_back(envelope);
+        id
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp(WALL_AT_ZERO + i64::try_from(self.now.0).unwrap())
+    }
+}
+
+impl Host for World {
+    type Claim = u64;
+    type Posted = usize;
+
+    fn now(&self) -> Moment {
+        self.now
+    }
+
+    fn stamp(&self) -> Stamp {
+        World::stamp(self)
+    }
+
+    fn new_run(&mut self) -> RunId {
+        run_of(self.next_serial())
+    }
+
+    fn new_id(&mut self) -> String {
+        format!("{:026}", self.next_serial())
+    }
+
+    fn load(&mut self) -> Result<Configuration, String> {
+        Ok(Configuration {
+            pace: self.pace.clone(),
+            bots: self.configured.clone()?,
+            blocked: 0,
+            blocked_permanent: 0,
+        })
+    }
+
+    fn look(&mut self, _token: Token) -> Vec<News> {
+        unreachable!("this world has no file descriptors")
+    }
+
+    fn prepare(&mut self, _bot: &BotId) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn forget(&mut self, bot: &BotId) {
+        self.forgotten.push(bot.clone());
+    }
+
+    fn spawn(&mut self, launch: &Launch<'_>) -> Result<(), SpawnFailure> {
+        let (bot, run) = (launch.spec.id.clone(), launch.run.clone());
+        assert!(self.live(&bot).is_empty(), "a second live run of {bot}");
+        self.launched.push((self.now, bot.clone()));
+        let pid = 1000 + u32::try_from(self.next_serial()).unwrap();
+        let has_reported = self.manners.get(&bot) != Some(&Manner::Mute);
+        if has_reported {
+            let (bot, run) = (bot.clone(), run.clone());
+            self.news.push_back(News::Spawned { bot, run, pid });
+        }
+        self.shims.insert(run, Shim { bot, pid, has_reported });
+        Ok(())
+    }
+
+    fn terminate(&mut self, run: &RunId) {
+        self.orders.push(Order::Terminate(run.clone()));
+        match self.manner_of(run) {
+            Some(Manner::Obedient | Manner::Mute) => self.end(run, code(0)),
+            Some(Manner::Deaf | Manner::Undead) | None => {}
+        }
+    }
+
+    fn kill(&mut self, run: &RunId) {
+        self.orders.push(Order::Kill(run.clone()));
+        if self.manner_of(run) != Some(Manner::Undead) {
+            self.end(run, End::Signal { number: 9, core: false });
+        }
+    }
+
+    fn abandon(&mut self, run: &RunId) {
+        self.orders.push(Order::Abandon(run.clone()));
+        self.end(run, End::Unknown("shim killed".to_owned()));
+    }
+
+    fn survivor(&mut self, _bot: &BotId, run: &RunId) -> Option<u32> {
+        self.shims.get(run).map(|shim| shim.pid)
+    }
+
+    fn next_mail(&mut self, bot: Option<&BotId>) -> Option<Mail<u64>> {
+        let envelope = self.mail.get_mut(&bot.cloned())?.pop_front()?;
+        let claim = self.next_serial();
+        self.claimed.insert(claim);
+        Some(Mail {
+            envelopes: vec![envelope],
+            claim,
+        })
+    }
+
+    fn finish(&mut self, claim: u64) {
+        assert!(self.claimed.remove(&claim), "a claim finished twice");
+    }
+
+    fn post(&mut self, bot: &BotId, envelope: Envelope, _durable: bool) -> Result<usize, String> {
+        self.letters.push(Letter {
+            to: bot.clone(),
+            envelope,
+            is_retracted: false,
+        });
+        Ok(self.letters.len() - 1)
+    }
+
+    fn retract(&mut self, bot: &BotId, posted: usize) {
+        assert_eq!(self.letters[posted].to, *bot, "a letter taken from another bot's inbox");
+        self.letters[posted].is_retracted = true;
+    }
+
+    fn counts(&mut self, bot: &BotId) -> BoxCounts {
+        let unread = self.letters.iter().filter(|it| it.to == *bot && !it.is_retracted);
+        BoxCounts {
+            inbox_new: unread.count() as u64,
+            ..BoxCounts::default()
+        }
+    }
+
+    fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>) {
+        self.issues.push(Issue {
+            at: self.now,
+            snapshot,
+            replies,
+        });
+    }
+
+    fn rescan_every(&self) -> Option<Duration> {
+        None
+    }
+
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn audit(&mut self, action: &str, bot: &BotId, detail: &str) {
+        self.audited.push(format!("{bot}: {action}: {detail}"));
+    }
+
+    fn record(&mut self, facts: Vec<Fact>) {
+        self.facts.extend(facts);
+    }
+
+    fn watch_usage(&mut self, targets: Vec<UsageTarget>) {
+        for target in targets {
+            assert!(target.pid > 0, "{} is watched without a process", target.bot);
+        }
+    }
+
+    fn log(&mut self, _line: &str) {}
+
+    fn warn(&mut self, line: &str) {
+        self.warnings.push(line.to_owned());
+    }
+}
+
+/// A loop and its world.
+struct Simulation {
+    supervisor: Supervisor<World>,
+    wake_at: Option<Moment>,
+    is_over: bool,
+}
+
+impl Simulation {
+    /// A supervisor that was just started over these bots, and has done what it can do at once.
+    fn start(bots: Vec<Configured>) -> Simulation {
+        Simulation::of(World::new(bots), Vec::new())
+    }
+
+    fn of(world: World, earlier: Vec<News>) -> Simulation {
+        let identity = Identity {
+            pid: 1,
+            start_ticks: 1,
+            boot_id: "boot".to_owned(),
+            pid_ns: 1,
+        };
+        let about = snapshot::Supervisor {
+            identity,
+            version: "0".to_owned(),
+            started_at: 0,
+            stage: Stage::Adopting,
+            notes: Vec::new(),
+        };
+        let mut simulation = Simulation {
+            supervisor: Supervisor::new(world, about),
+            wake_at: None,
+            is_over: false,
+        };
+        simulation.supervisor.open(earlier).unwrap();
+        simulation.settle();
+        simulation
+    }
+
+    /// The same, until nothing happens by itself: every bot that can has become ready.
+    fn steady(bots: Vec<Configured>) -> Simulation {
+        let mut simulation = Simulation::start(bots);
+        simulation.pass(seconds(3));
+        simulation
+    }
+
+    fn world(&mut self) -> &mut World {
+        &mut self.supervisor.host
+    }
+
+    fn settle(&mut self) {
+        self.supervisor.settle();
+        if self.supervisor.is_done() {
+            self.supervisor.close();
+            self.is_over = true;
+        }
+        self.wake_at = self.supervisor.wake_at();
+    }
+
+    /// One turn at this moment, with all that the world has to tell.
+    fn turn(&mut self) {
+        let news: Vec<News> = self.world().news.drain(..).collect();
+        self.supervisor.turn(self.wake_at, news);
+        self.settle();
+    }
+
+    /// Lets everything happen that happens without time passing.
+    fn calm(&mut self) {
+        for _ in 0..10_000 {
+            let now = self.world().now;
+            let is_due = self.wake_at.is_some_and(|at| at <= now);
+            if self.is_over || (self.world().news.is_empty() && !is_due) {
+                return;
+            }
+            self.turn();
+        }
+        panic!("the loop does not come to rest");
+    }
+
+    /// Lets time pass, waking the loop whenever it wants to be woken.
+    fn pass(&mut self, length: Duration) {
+        let until = self.world().now + length;
+        loop {
+            self.calm();
+            match self.wake_at {
+                Some(at) if at <= until && !self.is_over => self.world().now = at,
+                Some(_) | None => break,
+            }
+        }
+        self.world().now = until;
+    }
+
+    fn hear(&mut self, news: News) {
+        self.world().news.push_back(news);
+        self.calm();
+    }
+
+    /// A command of an operator, and the loop's answer to it.
+    fn command(&mut self, name: &str, payload: Value) -> Value {
+        let id = self.post_command(name, payload);
+        self.hear(News::Inbox);
+        self.pass(millis(100));
+        let replies = self.replies_to(&id);
+        assert_eq!(replies.len(), 1, "answers to {name}");
+        replies[0].payload.clone()
+    }
+
+    fn post_command(&mut self, name: &str, payload: Value) -> String {
+        self.world().put(None, Kind::Command, name, payload)
+    }
+
+    fn replies_to(&self, id: &str) -> Vec<&Envelope> {
+        let issues = &self.supervisor.host.issues;
+        let replies = issues.iter().flat_map(|issue| &issue.replies);
+        replies
+            .filter(|reply| reply.correlation_id.as_deref() == Some(id))
+            .collect()
+    }
+
+    /// What a bot writes into its outbox.
+    fn say(&mut self, bot: &str, kind: Kind, name: &str, payload: Value) {
+        self.world().put(Some(id_of(bot)), kind, name, payload);
+        self.hear(News::Outbox(id_of(bot)));
+    }
+
+    fn say_ready(&mut self, bot: &str) {
+        self.say(bot, Kind::Event, "ready", json!({}));
+    }
+
+    /// Changes what the store says of one bot.
+    fn store(&mut self, bot: &str, change: impl FnOnce(&mut Configured)) {
+        let bots = self.world().configured.as_mut().unwrap();
+        change(bots.iter_mut().find(|configured| configured.id == id_of(bot)).unwrap());
+    }
+
+    /// As `bot stop` and `bot start` do it: the store first, then the supervisor.
+    fn ask(&mut self, name: &str, bots: &[&str], mode: &str) -> Value {
+        for bot in bots {
+            self.store(bot, |configured| match name {
+                "start" => configured.wanted = Wanted::Up,
+                "stop" => configured.wanted = Wanted::Down,
+                _ => {}
+            });
+        }
+        self.command(name, json!({"bots": bots, "mode": mode}))
+    }
+
+    /// The one live run of a bot.
+    fn run(&self, bot: &str) -> RunId {
+        match self.supervisor.host.live(&id_of(bot)).as_slice() {
+            [run] => (*run).clone(),
+            runs => panic!("{bot} has {} runs", runs.len()),
+        }
+    }
+
+    fn is_alive(&self, bot: &str) -> bool {
+        !self.supervisor.host.live(&id_of(bot)).is_empty()
+    }
+
+    /// The bot's process ends by itself.
+    fn crash(&mut self, bot: &str, end: End) {
+        let run = self.run(bot);
+        self.world().end(&run, end);
+        self.calm();
+    }
+
+    /// The line of the last snapshot, which must be all that there is to say.
+    fn status(&self, bot: &str) -> BotStatus {
+        let last = self.supervisor.host.issues.last().unwrap();
+        let line = last.snapshot.bots.iter().find(|line| line.id == bot);
+        line.unwrap_or_else(|| panic!("{bot} is not in the snapshot")).clone()
+    }
+
+    fn state(&self, bot: &str) -> String {
+        self.status(bot).state
+    }
+
+    fn launches_of(&self, bot: &str) -> usize {
+        let launched = self.supervisor.host.launched.iter();
+        launched.filter(|(_, launched)| *launched == id_of(bot)).count()
+    }
+
+    fn facts_of(&self, bot: &str, name: &str) -> Vec<&Fact> {
+        let facts = self.supervisor.host.facts.iter();
+        facts.filter(|it| it.bot == id_of(bot) && it.name == name).collect()
+    }
+
+    fn letters_to(&self, bot: &str, name: &str) -> Vec<&Letter> {
+        let letters = self.supervisor.host.letters.iter();
+        letters
+            .filter(|it| it.to == id_of(bot) && it.envelope.name == name)
+            .collect()
+    }
+}

@@ -1,0 +1,220 @@
+//! Silence, limits and late wakes.
+
+use super::*;
+use crate::model::bot::LimitAction;
+
+const POLL: Duration = Duration::from_secs(30);
+
+/// Two ready bots, of which only `shop` said so itself; bots are asked for their status.
+fn polled() -> Simulation {
+    let mut world = World::new(vec![bot("shop", 1), bot("quiet", 2)]);
+    world.pace.status_poll_interval = POLL;
+    let mut simulation = Simulation::of(world, Vec::new());
+    simulation.calm();
+    simulation.say_ready("shop");
+    simulation.say("quiet", Kind::Event, "connected", json!({}));
+    simulation.pass(seconds(5));
+    simulation
+}
+
+fn answer(simulation: &mut Simulation) {
+    simulation.say("shop", Kind::Response, "status_response", json!({"connected": true}));
+}
+
+#[test]
+fn three_missed_answers_make_a_bot_unhealthy_and_restart_it() {
+    let mut simulation = polled();
+    simulation.world().manners.insert(id_of("shop"), Manner::Deaf);
+    let run = simulation.run("shop");
+    simulation.pass(POLL * 4 - seconds(6));
+    assert_eq!(
+        (simulation.world().orders.len(), simulation.state("shop").as_str()),
+        (0, "running")
+    );
+    simulation.pass(seconds(2));
+    let line = simulation.status("shop");
+    let why = "no answer to 3 status requests (30s apart)".to_owned();
+    assert_eq!((line.state.as_str(), line.reason), ("unhealthy", Some(why)));
+    assert_eq!(simulation.world().orders, [Order::Terminate(run.clone())]);
+    simulation.pass(seconds(30));
+    assert_ne!(simulation.run("shop"), run);
+    assert_eq!(simulation.launches_of("quiet"), 1);
+}
+
+#[test]
+fn an_answer_resets_the_count() {
+    let mut simulation = polled();
+    for _ in 0..4 {
+        simulation.pass(POLL * 2);
+        answer(&mut simulation);
+    }
+    assert_eq!(
+        (simulation.launches_of("shop"), simulation.state("shop").as_str()),
+        (1, "running")
+    );
+}
+
+#[test]
+fn questions_that_were_not_read_are_taken_back() {
+    let mut simulation = polled();
+    simulation.pass(POLL * 3);
+    let asked = simulation.letters_to("shop", "status_request");
+    let open: Vec<bool> = asked.iter().map(|it| !it.is_retracted).collect();
+    assert_eq!(open, [false, false, true], "only the newest question stands");
+    simulation.crash("shop", code(1));
+    assert!(
+        simulation
+            .letters_to("shop", "status_request")
+            .iter()
+            .all(|it| it.is_retracted)
+    );
+}
+
+#[test]
+fn bots_that_never_sent_ready_are_not_asked() {
+    let mut simulation = polled();
+    for _ in 0..10 {
+        simulation.pass(POLL);
+        answer(&mut simulation);
+    }
+    assert!(simulation.letters_to("shop", "status_request").len() > 8);
+    assert_eq!(simulation.letters_to("quiet", "status_request").len(), 0);
+    assert_eq!(simulation.state("quiet"), "running");
+}
+
+#[test]
+fn a_heart_that_stops_is_a_failure_and_one_that_never_beat_is_not() {
+    let mut simulation = Simulation::steady(vec![bot("shop", 1), bot("quiet", 2)]);
+    simulation.hear(News::Heartbeat(id_of("shop")));
+    simulation.pass(seconds(50));
+    simulation.say("shop", Kind::Heartbeat, "heartbeat", json!({}));
+    simulation.pass(seconds(50));
+    assert_eq!(simulation.launches_of("shop"), 1);
+    simulation.pass(seconds(20));
+    assert_eq!(
+        (simulation.launches_of("shop"), simulation.launches_of("quiet")),
+        (2, 1)
+    );
+}
+
+#[test]
+fn a_late_wake_gives_a_heart_a_period_of_grace() {
+    let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
+    simulation.hear(News::Heartbeat(id_of("shop")));
+    simulation.pass(seconds(30));
+    // The machine sleeps for an hour.
+    simulation.world().now = simulation.supervisor.host.now + seconds(3600);
+    simulation.pass(seconds(59));
+    assert_eq!(
+        (simulation.launches_of("shop"), simulation.state("shop").as_str()),
+        (1, "running")
+    );
+    simulation.pass(seconds(2));
+    assert_eq!(simulation.launches_of("shop"), 2, "one period and no more");
+}
+
+#[test]
+fn a_late_wake_is_no_missed_answer() {
+    let mut simulation = polled();
+    simulation.pass(POLL * 3);
+    simulation.world().now = simulation.supervisor.host.now + seconds(3600);
+    simulation.pass(POLL - seconds(1));
+    assert_eq!(
+        (simulation.launches_of("shop"), simulation.state("shop").as_str()),
+        (1, "running")
+    );
+    answer(&mut simulation);
+    simulation.pass(POLL * 2);
+    assert_eq!(simulation.launches_of("shop"), 1);
+}
+
+#[test]
+fn a_late_wake_gives_a_new_shim_its_time() {
+    let mut world = World::new(vec![bot("shop", 1)]);
+    world.manners.insert(id_of("shop"), Manner::Mute);
+    let mut simulation = Simulation::of(world, Vec::new());
+    simulation.pass(seconds(10));
+    simulation.world().now = simulation.supervisor.host.now + seconds(3600);
+    simulation.pass(seconds(19));
+    assert_eq!(simulation.world().orders, []);
+    simulation.pass(seconds(2));
+    assert_eq!(simulation.world().orders.len(), 1);
+}
+
+#[test]
+fn a_late_wake_looks_into_every_mailbox() {
+    let mut simulation = Simulation::steady(vec![bot("shop", 1), bot("quiet", 2)]);
+    simulation.hear(News::Heartbeat(id_of("shop")));
+    // Their hints were lost.
+    simulation
+        .world()
+        .put(Some(id_of("quiet")), Kind::Event, "connected", json!({}));
+    let id = simulation.post_command("ping", json!({}));
+    simulation.pass(seconds(30));
+    assert_eq!(simulation.status("quiet").connected, None);
+    simulation.world().now = simulation.supervisor.host.now + seconds(36);
+    simulation.pass(millis(200));
+    assert_eq!(simulation.status("quiet").connected, Some(true));
+    assert_eq!(simulation.replies_to(&id).len(), 1);
+}
+
+#[test]
+fn a_wake_that_is_a_little_late_changes_nothing() {
+    let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
+    simulation.hear(News::Heartbeat(id_of("shop")));
+    simulation.pass(seconds(30));
+    // The heartbeat is due in 30 s.
+    simulation.world().now = simulation.supervisor.host.now + seconds(34);
+    simulation.pass(millis(200));
+    assert_eq!(simulation.launches_of("shop"), 2);
+}
+
+fn passed(simulation: &mut Simulation, run: RunId, action: LimitAction) {
+    let (bot, why) = (
+        id_of("shop"),
+        "memory 2 GiB over limits.memory.max 1 GiB for 1m".to_owned(),
+    );
+    simulation.hear(News::LimitPassed { bot, run, why, action });
+    simulation.pass(seconds(2));
+}
+
+#[test]
+fn a_limit_does_what_its_action_says() {
+    for (action, launches, state, reason) in [
+        (LimitAction::Alert, 1, "running", true),
+        (LimitAction::Restart, 2, "running", false),
+        (LimitAction::Stop, 1, "failed", true),
+    ] {
+        let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
+        let run = simulation.run("shop");
+        passed(&mut simulation, run, action);
+        let line = simulation.status("shop");
+        assert_eq!(
+            (simulation.launches_of("shop"), line.state.as_str()),
+            (launches, state),
+            "{action:?}"
+        );
+        assert_eq!(
+            line.reason.is_some_and(|why| why.starts_with("memory 2 GiB")),
+            reason,
+            "{action:?}"
+        );
+        assert_eq!(simulation.facts_of("shop", "limit").len(), 1);
+        simulation.pass(seconds(7200));
+        assert_eq!(simulation.launches_of("shop"), launches, "{action:?} and nothing later");
+    }
+}
+
+#[test]
+fn a_limit_that_an_older_run_passed_changes_nothing() {
+    let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
+    let old = simulation.run("shop");
+    simulation.crash("shop", code(1));
+    simulation.pass(seconds(2));
+    passed(&mut simulation, old, LimitAction::Stop);
+    assert_eq!(
+        (simulation.launches_of("shop"), simulation.state("shop").as_str()),
+        (2, "running")
+    );
+    assert_eq!(simulation.facts_of("shop", "limit").len(), 0);
+}

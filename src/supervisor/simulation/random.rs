@@ -1,0 +1,306 @@
+//! Seeded random walks over the whole loop: five bots, shims that report late, fail, crash and stay
+//! silent, bots that say anything at any time, operators who ask for everything, and a clock that
+//! sometimes leaps. Whatever happens, the rules of the loop hold; a failure prints its seed.
+
+use super::*;
+use crate::model::bot::{LimitAction, ReadyWhen, RestartWhen, Secret, State};
+use crate::model::limits::SNAPSHOT_INTERVAL;
+use crate::supervisor::machine::{Phase, Rest, StopMode};
+
+const NAMES: [&str; 5] = ["alpha", "beta", "gamma", "delta", "omega"];
+
+/// A small xorshift: the walks need a seed that can be printed, not quality.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    fn one_in(&mut self, chances: u64) -> bool {
+        self.below(chances) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+    }
+}
+
+fn random_bot(dice: &mut Dice, index: usize) -> Configured {
+    let mut configured = bot(NAMES[index], u32::try_from(index).unwrap());
+    configured.wanted = if dice.one_in(4) { Wanted::Down } else { Wanted::Up };
+    let spec = configured.spec.as_mut().unwrap();
+    spec.ready.when = dice.pick(&[ReadyWhen::Alive, ReadyWhen::Signal]);
+    spec.restart.when = dice.pick(&[RestartWhen::Always, RestartWhen::OnFailure, RestartWhen::Never]);
+    spec.restart.max_restarts = u32::try_from(dice.below(6)).unwrap();
+    spec.stop.grace = seconds(dice.below(12));
+    if dice.one_in(3) {
+        spec.command.clear();
+        spec.platform = crate::model::bot::Platform::Loopback;
+    }
+    configured
+}
+
+fn begin(dice: &mut Dice) -> Simulation {
+    let bots = (0..NAMES.len()).map(|index| random_bot(dice, index)).collect();
+    let mut world = World::new(bots);
+    world.pace.start_delay = millis(dice.pick(&[0, 100, 3000]));
+    world.pace.status_poll_interval = seconds(dice.pick(&[0, 4, 30]));
+    let mut earlier = Vec::new();
+    for (number, name) in NAMES.into_iter().enumerate() {
+        if dice.one_in(4) {
+            earlier.push(world.earlier(name, 900_000 + number as u64));
+        }
+        if dice.one_in(4) {
+            world.put(Some(id_of(name)), Kind::Event, "ready", json!({}));
+        }
+    }
+    Simulation::of(world, earlier)
+}
+
+/// Something that a shim or a bot does unasked.
+fn stir(simulation: &mut Simulation, dice: &mut Dice) {
+    let name = dice.pick(&NAMES);
+    let bot = id_of(name);
+    let live = simulation.world().live(&bot).first().map(|run| (*run).clone());
+    // Without a live run: one that is long gone or was never a run; never one that still waits.
+    let gone = run_of(dice.below(simulation.supervisor.host.serial + 1));
+    let member = simulation.supervisor.fleet.get(&bot);
+    let awaited = member.and_then(|member| member.bot.live_run());
+    let run = live
+        .clone()
+        .unwrap_or_else(|| if awaited == Some(&gone) { run_of(0) } else { gone });
+    let manner = dice.pick(&[Manner::Obedient, Manner::Obedient, Manner::Mute, Manner::Deaf]);
+    let action = dice.pick(&[LimitAction::Alert, LimitAction::Restart, LimitAction::Stop]);
+    let world = simulation.world();
+    match dice.below(12) {
+        0 => drop(world.manners.insert(bot, manner)),
+        1 | 2 => world.end(&run, code(i32::try_from(dice.below(2)).unwrap())),
+        // News of runs that are long gone, or that never were.
+        3 if live.is_none() => world.news.push_back(News::Ended { bot, run, end: code(1) }),
+        4 if live.is_none() => world.news.push_back(News::Spawned { bot, run, pid: 9 }),
+        5 => refuse(world, dice, bot, run),
+        6 => {
+            let why = "too much".to_owned();
+            world.news.push_back(News::LimitPassed { bot, run, why, action });
+        }
+        7 => world.news.push_back(News::Heartbeat(bot)),
+        8 => world.news.push_back(News::Rescan),
+        _ => {
+            let (kind, word) = dice.pick(&[
+                (Kind::Event, "ready"),
+                (Kind::Event, "connected"),
+                (Kind::Response, "status_response"),
+                (Kind::Heartbeat, "heartbeat"),
+                (Kind::Error, "error"),
+            ]);
+            world.put(Some(bot.clone()), kind, word, json!({}));
+            if !dice.one_in(5) {
+                world.news.push_back(News::Outbox(bot));
+            }
+        }
+    }
+}
+
+/// A shim that has not reported yet says why it will not start its bot.
+fn refuse(world: &mut World, dice: &mut Dice, bot: BotId, run: RunId) {
+    if world.shims.get(&run).is_none_or(|shim| shim.has_reported) {
+        return;
+    }
+    world.shims.remove(&run);
+    let failure = match dice.below(4) {
+        0 => SpawnFailure::Command("no such file".to_owned()),
+        1 => SpawnFailure::Passing("too many processes".to_owned()),
+        2 => SpawnFailure::PreviousAlive { pid: 5 },
+        _ => {
+            let holder = 700_000 + world.next_serial();
+            world.earlier(bot.as_str(), holder);
+            let run = run_of(holder);
+            SpawnFailure::Locked { run, pid: 77 }
+        }
+    };
+    world.news.push_back(News::SpawnFailed { bot, run, failure });
+}
+
+/// Something that an operator does: the store first, then mostly a command.
+fn operate(simulation: &mut Simulation, dice: &mut Dice, ids: &mut Vec<String>) {
+    let index = usize::try_from(dice.below(NAMES.len() as u64)).unwrap();
+    let (name, other) = (NAMES[index], dice.pick(&["alpha", "ghost", "omega"]));
+    let fresh = random_bot(dice, index);
+    let serial = simulation.world().next_serial();
+    let bots = simulation.world().configured.as_mut().unwrap();
+    let stored = bots.iter().position(|configured| configured.id == id_of(name));
+    match (dice.below(6), stored) {
+        (0, Some(place)) => drop(bots.remove(place)),
+        (0 | 1, None) => bots.push(fresh),
+        (1, Some(place)) => bots[place].wanted = fresh.wanted,
+        (2, Some(place)) => bots[place].spec = fresh.spec,
+        (3, Some(place)) => bots[place].token = Some(Secret::new(format!("token-{serial}"))),
+        (4, Some(place)) => bots[place].spec.as_mut().unwrap().enabled = dice.one_in(2),
+        _ => {}
+    }
+    let mode = dice.pick(&["graceful", "forced"]);
+    let command = dice.pick(&["start", "stop", "restart", "reload", "ping", "dance"]);
+    if dice.one_in(6) {
+        return simulation.world().news.push_back(News::Reload);
+    }
+    let named = if dice.one_in(3) {
+        json!([name, other])
+    } else {
+        json!([name])
+    };
+    ids.push(simulation.post_command(command, json!({"bots": named, "mode": mode})));
+    if !dice.one_in(5) {
+        simulation.world().news.push_back(News::Inbox);
+    }
+}
+
+fn walk(seed: u64) {
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut simulation = begin(&mut dice);
+    let mut ids = Vec::new();
+    for _ in 0..dice.below(200) {
+        match dice.below(8) {
+            0..=2 => stir(&mut simulation, &mut dice),
+            3 => operate(&mut simulation, &mut dice, &mut ids),
+            4 => simulation.pass(millis(dice.below(40_000))),
+            5 if dice.one_in(4) => {
+                let leap = seconds(dice.below(3600));
+                simulation.world().now = simulation.supervisor.host.now + leap;
+                simulation.turn();
+            }
+            // Several things may come to the loop's ears at once.
+            5 => {}
+            _ => simulation.calm(),
+        }
+        assert_counted(&simulation);
+    }
+    finish(&mut simulation, &mut dice, &mut ids);
+    for id in &ids {
+        assert_eq!(simulation.replies_to(id).len(), 1, "answers to {id}");
+    }
+    assert!(simulation.world().claimed.is_empty());
+}
+
+/// The world has what the machine believes to be live, and no more.
+fn assert_counted(simulation: &Simulation) {
+    let world = &simulation.supervisor.host;
+    for name in NAMES {
+        let bot = id_of(name);
+        let live = world.live(&bot);
+        assert!(live.len() <= 1, "{name} has {} runs", live.len());
+        // A shim that has ended but was not yet heard of may still be believed in, never the reverse.
+        if let Some(run) = live.first() {
+            let member = simulation.supervisor.fleet.get(&bot);
+            let believed = member.and_then(|member| member.bot.live_run());
+            let refused = world
+                .news
+                .iter()
+                .any(|news| matches!(news, News::SpawnFailed { bot: of, .. } if *of == bot));
+            assert!(believed == Some(run) || refused, "{name} runs unknown to the loop");
+        }
+    }
+}
+
+/// Everybody obeys and every hint arrives: the home comes to what is wanted. Then it stops.
+fn finish(simulation: &mut Simulation, dice: &mut Dice, ids: &mut Vec<String>) {
+    simulation.world().manners.clear();
+    simulation.world().news.push_back(News::Rescan);
+    ids.push(simulation.post_command("reload", json!({})));
+    simulation.hear(News::Inbox);
+    simulation.pass(seconds(60));
+    // A change of this very instant is published by the next wake.
+    while simulation
+        .wake_at
+        .is_some_and(|at| at <= simulation.supervisor.host.now + SNAPSHOT_INTERVAL)
+    {
+        simulation.pass(SNAPSHOT_INTERVAL);
+    }
+    assert_wanted(simulation);
+    assert_published(simulation);
+    assert_spaced(simulation);
+    let launched = simulation.world().launched.len();
+    simulation.hear(News::Stop(dice.pick(&[StopMode::Graceful, StopMode::Forced])));
+    simulation.pass(seconds(60));
+    assert!(simulation.is_over, "the loop does not end");
+    assert!(simulation.world().shims.is_empty(), "a run is left behind");
+    assert_eq!(simulation.world().launched.len(), launched, "a start during the stop");
+    let left: Vec<&Letter> = simulation
+        .supervisor
+        .host
+        .letters
+        .iter()
+        .filter(|letter| !letter.is_retracted)
+        .collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+fn assert_wanted(simulation: &mut Simulation) {
+    let configured = simulation.world().configured.clone().unwrap();
+    let is_wanted = |configured: &Configured| {
+        let spec = configured.spec.as_ref().unwrap();
+        configured.wanted == Wanted::Up && spec.enabled
+    };
+    for name in NAMES {
+        let stored = configured.iter().find(|configured| configured.id == id_of(name));
+        if !stored.is_some_and(is_wanted) {
+            assert!(!simulation.is_alive(name), "{name} is wanted down and runs");
+        }
+        let member = simulation.supervisor.fleet.get(&id_of(name));
+        assert_eq!(
+            member.is_some(),
+            stored.is_some(),
+            "{name}: {:?}",
+            member.map(|it| &it.bot)
+        );
+        if stored.is_some_and(is_wanted) {
+            let state = simulation.state(name);
+            assert_ne!(state, State::Stopping.word(), "{name}");
+            let phase = &simulation.supervisor.fleet.get(&id_of(name)).unwrap().bot.phase;
+            let is_idle = matches!(phase, Phase::Down(Rest::Never | Rest::Asked));
+            assert!(!is_idle, "{name} is wanted and nobody starts it");
+        }
+    }
+}
+
+/// The last snapshot is what the machines are.
+fn assert_published(simulation: &Simulation) {
+    let supervisor = &simulation.supervisor;
+    let last = &supervisor.host.issues.last().unwrap().snapshot;
+    assert_eq!(last.bots.len(), supervisor.fleet.ids().len());
+    for line in &last.bots {
+        let member = supervisor.fleet.get(&id_of(&line.id)).unwrap();
+        assert_eq!(line.state, member.bot.state().word());
+        assert_eq!(line.run_id, member.bot.live_run().map(RunId::to_string));
+        assert_eq!(
+            (line.restarts, line.wanted.as_str()),
+            (member.bot.restarts, member.desired.word())
+        );
+        assert_eq!(
+            line.reason,
+            member.seen.note.clone().or_else(|| member.bot.reason(&member.policy))
+        );
+        assert_eq!(line.pid, member.bot.live_run().and(member.seen.pid));
+    }
+}
+
+fn assert_spaced(simulation: &Simulation) {
+    let world = &simulation.supervisor.host;
+    for pair in world.issues.windows(2) {
+        assert!(pair[1].at.since(pair[0].at) >= SNAPSHOT_INTERVAL, "snapshots too close");
+    }
+    for pair in world.launched.windows(2) {
+        assert!(pair[1].0.since(pair[0].0) >= world.pace.start_delay, "starts too close");
+    }
+}
+
+#[test]
+fn the_rules_hold_on_random_walks() {
+    for seed in 0..3000 {
+        let result = std::panic::catch_unwind(|| walk(seed));
+        assert!(result.is_ok(), "walk with seed {seed} broke a rule");
+    }
+}

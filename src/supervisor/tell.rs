@@ -1,0 +1,61 @@
+//! What the loop tells the world of itself: the snapshot, and whom to sample.
+
+use crate::model::bot::State;
+use crate::model::limits::SNAPSHOT_INTERVAL;
+
+use super::event_loop::Supervisor;
+use super::host::{Host, UsageTarget};
+use super::snapshot::{SNAPSHOT_VERSION, Snapshot, Stage};
+
+impl<H: Host> Supervisor<H> {
+    /// Notes that a snapshot is due.
+    pub(super) fn touch(&mut self) {
+        if self.publish_at.is_none() {
+            self.publish_at = Some(self.host.now().max(self.published_at + SNAPSHOT_INTERVAL));
+        }
+    }
+
+    pub(super) fn publish_now(&mut self) {
+        let (now, stamp) = (self.host.now(), self.host.stamp());
+        self.published_at = now;
+        self.publish_at = None;
+        let mut bots: Vec<_> = self
+            .fleet
+            .members()
+            .map(|(_, member)| member.status(now, stamp))
+            .collect();
+        bots.sort_by_key(|bot| bot.index);
+        if self.stage == Stage::Adopting {
+            for bot in &mut bots {
+                bot.state = State::Adopting.word().to_owned();
+            }
+        }
+        self.identity.stage = self.stage;
+        self.identity.notes = self.host.notes();
+        let snapshot = Snapshot {
+            schema: SNAPSHOT_VERSION,
+            generated_at: stamp.unix_ms(),
+            supervisor: self.identity.clone(),
+            blocked: self.blocked.0,
+            blocked_permanent: self.blocked.1,
+            bots,
+        };
+        let replies = std::mem::take(&mut self.replies);
+        self.host.publish(snapshot, replies);
+    }
+
+    pub(super) fn usage_targets(&self) -> Vec<UsageTarget> {
+        self.fleet
+            .members()
+            .filter_map(|(bot, member)| {
+                let (run, pid) = (member.bot.live_run()?, member.seen.pid?);
+                Some(UsageTarget {
+                    bot: bot.clone(),
+                    run: run.clone(),
+                    pid,
+                    limits: member.policy.spec.limits.clone(),
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,139 @@
+//! Watches mailboxes through notify and turns what changed into hints. A hint only says where to
+//! look: the scan is the truth, and a lost hint is answered by looking everywhere.
+
+use std::path::{Component, Path, PathBuf};
+
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+
+use crate::model::bot::BotId;
+
+/// Where something changed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hint {
+    SupervisorInbox,
+    Outbox(BotId),
+    Heartbeat(BotId),
+    /// An inbox or the dead letters hold more or less than before.
+    Counts(BotId),
+    /// Hints were lost.
+    Everything,
+}
+
+/// The watches of one home.
+pub struct Watches {
+    watcher: RecommendedWatcher,
+}
+
+impl Watches {
+    /// Starts watching below `ipc`; `tell` is called from the watcher's own thread. The error says
+    /// which limit of the kernel was reached.
+    pub fn start(ipc: PathBuf, tell: impl Fn(Hint) + Send + 'static) -> notify::Result<Watches> {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
+            Ok(event) if event.need_rescan() => tell(Hint::Everything),
+            Ok(event) if is_news(&event.kind) => {
+                for hint in event.paths.iter().filter_map(|path| hint_of(&ipc, path, &event.kind)) {
+                    tell(hint);
+                }
+            }
+            Ok(_) => {}
+            Err(_) => tell(Hint::Everything),
+        })?;
+        Ok(Watches { watcher })
+    }
+
+    /// Watches one folder, not those below it. Safe to repeat, also after it was made anew.
+    pub fn add(&mut self, dir: &Path) -> notify::Result<()> {
+        self.watcher.watch(dir, RecursiveMode::NonRecursive)
+    }
+
+    /// Stops watching a folder; one that is not watched is no error.
+    pub fn remove(&mut self, dir: &Path) {
+        let _ = self.watcher.unwatch(dir);
+    }
+}
+
+/// Reading a folder raises events of its own; acting on those would never end.
+fn is_news(kind: &EventKind) -> bool {
+    match kind {
+        EventKind::Create(_) | EventKind::Remove(_) => true,
+        EventKind::Modify(ModifyKind::Name(mode)) => {
+            matches!(mode, RenameMode::To | RenameMode::From | RenameMode::Any)
+        }
+        EventKind::Modify(ModifyKind::Metadata(_) | ModifyKind::Data(_)) => true,
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
+        EventKind::Any | EventKind::Access(_) | EventKind::Modify(_) | EventKind::Other => false,
+    }
+}
+
+/// What a changed path means. Only arrivals count in the mailboxes that the supervisor reads; in the
+/// others what leaves counts as well; a heartbeat may be renamed, written or touched.
+fn hint_of(ipc: &Path, path: &Path, kind: &EventKind) -> Option<Hint> {
+    let mut parts = path.strip_prefix(ipc).ok()?.components().map(|part| match part {
+        Component::Normal(name) => name.to_str(),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => None,
+    });
+    let owner = parts.next()??;
+    let rest: Vec<&str> = parts.collect::<Option<_>>()?;
+    let is_write = matches!(
+        kind,
+        EventKind::Modify(ModifyKind::Metadata(_) | ModifyKind::Data(_)) | EventKind::Access(_)
+    );
+    let leaves = matches!(
+        kind,
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From))
+    );
+    let is_write_in_place = matches!(kind, EventKind::Modify(ModifyKind::Metadata(_) | ModifyKind::Data(_)));
+    if owner == "supervisor" {
+        return (rest.first() == Some(&"inbox") && !leaves && !is_write_in_place).then_some(Hint::SupervisorInbox);
+    }
+    let bot: BotId = owner.parse().ok()?;
+    match rest.as_slice() {
+        ["heartbeat"] if !leaves => Some(Hint::Heartbeat(bot)),
+        ["outbox", "new", _] if !leaves && !is_write_in_place => Some(Hint::Outbox(bot)),
+        ["inbox", "new" | "cur", _] | ["dead", _] if !is_write => Some(Hint::Counts(bot)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notify::event::{CreateKind, DataChange, RemoveKind};
+
+    fn hint(path: &str, kind: EventKind) -> Option<Hint> {
+        hint_of(Path::new("/h/ipc"), &Path::new("/h/ipc").join(path), &kind)
+    }
+
+    #[test]
+    fn each_path_means_one_thing() {
+        let shop = || "shop".parse::<BotId>().unwrap();
+        let to = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+        let from = EventKind::Modify(ModifyKind::Name(RenameMode::From));
+        let data = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+        let create = EventKind::Create(CreateKind::File);
+        let remove = EventKind::Remove(RemoveKind::File);
+        for (path, kind, expected) in [
+            ("supervisor/inbox/new/x.ndjson", to, Some(Hint::SupervisorInbox)),
+            ("shop/outbox/new/x.ndjson", to, Some(Hint::Outbox(shop()))),
+            ("shop/outbox/new/x.ndjson", create, Some(Hint::Outbox(shop()))),
+            ("shop/outbox/new/x.ndjson", from, None),
+            ("shop/heartbeat", to, Some(Hint::Heartbeat(shop()))),
+            ("shop/heartbeat", data, Some(Hint::Heartbeat(shop()))),
+            ("shop/heartbeat", remove, None),
+            ("shop/inbox/new/x.ndjson", from, Some(Hint::Counts(shop()))),
+            ("shop/inbox/cur/x.ndjson", to, Some(Hint::Counts(shop()))),
+            ("shop/dead/x.ndjson", create, Some(Hint::Counts(shop()))),
+            ("shop/inbox/new/x.ndjson", data, None),
+            ("Not A Bot/outbox/new/x", to, None),
+        ] {
+            assert_eq!(hint(path, kind), expected, "{path} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn opening_a_folder_is_no_news() {
+        assert!(!is_news(&EventKind::Access(AccessKind::Open(AccessMode::Any))));
+        assert!(!is_news(&EventKind::Access(AccessKind::Close(AccessMode::Read))));
+    }
+}

@@ -1,0 +1,30 @@
+//! The binary from outside, one file for each area. `harness` gives every test a home of its own.
+
+#[cfg(test)]
+mod config;
+#[cfg(test)]
+mod create;
+#[cfg(test)]
+mod earlier;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod home;
+#[cfg(test)]
+mod logs;
+#[cfg(test)]
+mod loopback;
+#[cfg(test)]
+mod output;
+#[cfg(test)]
+mod restart;
+#[cfg(test)]
+mod secrets;
+#[cfg(test)]
+mod shim;
+#[cfg(test)]
+mod spool;
+#[cfg(test)]
+mod supervise;
+#[cfg(test)]
+mod up;
