@@ -81,6 +81,13 @@ pub enum Verb {
     #[command(after_long_help = examples::text("stop"))]
     Stop(Stop),
 
+    /// Stop all bots and the supervisor, and start them again
+    ///
+    /// For settings of the supervisor that only a start takes up. One bot alone is restarted with
+    /// `multibot bot restart`.
+    #[command(after_long_help = examples::text("restart"))]
+    Restart(Stop),
+
     /// Show what every bot is doing, and whether all is well
     ///
     /// One row for each bot: what is wanted, what is so, and why. The last line counts them. The states

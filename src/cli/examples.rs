@@ -77,6 +77,13 @@ const TABLE: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "restart",
+        &[
+            example("Everything anew, gently", "multibot restart"),
+            example("One bot only", "multibot bot restart shop"),
+        ],
+    ),
+    (
         "status",
         &[
             example("How is everything", "multibot status"),

@@ -52,6 +52,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Up(up) => commands::up::run(&client, &up, cli.verbose),
         Verb::Start(start) => commands::start::run(&client, &start, cli.verbose),
         Verb::Stop(stop) => commands::stop::run(&client, &stop),
+        Verb::Restart(restart) => commands::restart::run(&client, &restart, cli.verbose),
         Verb::Status(status) => commands::status::run(&client, &status),
         Verb::List(list) => commands::list::run(&client, &list),
         Verb::Bot(verb) => commands::bot::run(&client, verb),

@@ -1,12 +1,13 @@
 //! Tokens on their way into the store: where they are read from, and what they must not be.
 
-use std::io::BufRead;
+use std::io::{BufRead, IsTerminal, Read};
 use std::path::Path;
 
 use super::failure::Failure;
 use crate::config::{Settings, TokenSource};
 use crate::log::Mask;
-use crate::model::bot::{Platform, Secret};
+use crate::model::bot::{BotId, BotSpec, Platform, Secret};
+use crate::store::Store;
 
 /// Reads a token from where a YAML file says it is.
 pub(super) fn from_source(source: &TokenSource) -> Result<Secret, Failure> {
@@ -28,14 +29,17 @@ pub(super) fn from_file(path: &Path) -> Result<Secret, Failure> {
     checked(&text, &shown.to_string())
 }
 
-/// Reads the first line of standard input.
+/// Reads standard input: a person's line, or all that a pipe brings, which holds a token and nothing else.
 pub(super) fn from_stdin() -> Result<Secret, Failure> {
-    let mut line = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(Failure::io("cannot read the token from stdin"))?;
-    checked(&line, "stdin")
+    let mut text = String::new();
+    let mut stdin = std::io::stdin().lock();
+    let read = if stdin.is_terminal() {
+        stdin.read_line(&mut text)
+    } else {
+        stdin.read_to_string(&mut text)
+    };
+    read.map_err(Failure::io("cannot read the token from stdin"))?;
+    checked(&text, "stdin")
 }
 
 /// A token without the white space around it. One with white space or control characters inside is
@@ -50,7 +54,22 @@ pub(super) fn checked(text: &str, place: &str) -> Result<Secret, Failure> {
             "the token in {place} has white space inside: it must be one word"
         )));
     }
+    if is_assignment(token) {
+        return Err(Failure::Usage(format!(
+            "the token in {place} is written as NAME=token: give the token alone, or let the bot read that file with --env-file"
+        )));
+    }
     Ok(Secret::new(token.to_owned()))
+}
+
+/// A line of an `.env` file, which is easily taken for the token itself.
+fn is_assignment(token: &str) -> bool {
+    token.split_once('=').is_some_and(|(name, value)| {
+        let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.chars().all(is_name)
+            && !value.trim_matches('=').is_empty()
+    })
 }
 
 /// A bot without a command is played by multibot; its token's shape tells on which platform, unless
@@ -82,6 +101,19 @@ pub(super) fn refuse_in_command(command: &[String], token: Option<&Secret>) -> R
     }
 }
 
+/// A bot that is given another bot's token by a variable would fight with it over every message.
+pub(super) fn refuse_of_others(store: &Store, id: &BotId, spec: &BotSpec) -> Result<(), Failure> {
+    for (name, value) in &spec.env {
+        let holder = store.credentials().holder(&Secret::new(value.clone()))?;
+        if let Some(other) = holder.filter(|holder| holder != id) {
+            return Err(Failure::Refused(format!(
+                "env {name} of {id} holds the token of bot {other}: two bots on one token fight over its messages"
+            )));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,7 +121,8 @@ mod tests {
     #[test]
     fn tokens_are_one_word() {
         assert_eq!(checked(" 123:abc\n", "x").unwrap().reveal(), "123:abc");
-        for text in ["", "  \n", "a b", "a\nb"] {
+        assert_eq!(checked("QUJD==", "x").unwrap().reveal(), "QUJD==");
+        for text in ["", "  \n", "a b", "a\nb", "BOT_TOKEN=123:abc"] {
             assert!(checked(text, "x").is_err(), "{text:?}");
         }
     }

@@ -80,7 +80,9 @@ fn one_line(report: &str) -> String {
             if usage.contains("[-- <") && has_stray_word {
                 help.push("a bot's command is written after --".to_owned());
             }
-            let path: Vec<&str> = usage.split(' ').take_while(|word| is_verb(word)).collect();
+            // The program's own name comes first, whatever the file is called.
+            let verbs = usage.split(' ').skip(1).take_while(|word| is_verb(word));
+            let path: Vec<&str> = std::iter::once("multibot").chain(verbs).collect();
             help.push(format!("see {} --help", path.join(" ")));
         } else if paragraph.trim_start().starts_with("tip: ") {
             let tips = paragraph.lines().map(|line| line.trim().trim_start_matches("tip: "));

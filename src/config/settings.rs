@@ -226,7 +226,8 @@ fn full_path(name: &str, base: &Path, text: &str) -> Result<String, Fault> {
 
 fn no_such_key(name: &str) -> Fault {
     Fault::new(match name {
-        "token" | "id" => format!("unknown key {name:?}: a bot's {name} is not one of its settings"),
+        "id" => "unknown key \"id\": a bot's id is not one of its settings".to_owned(),
+        "token" => "unknown key \"token\": write token.file=PATH or token.env=NAME, so that it is not seen".to_owned(),
         _ if is_group(KEYS, name) => {
             let below: Vec<String> = names_below(KEYS, name)
                 .into_iter()
@@ -284,7 +285,7 @@ mod tests {
             (
                 "token",
                 "1:a",
-                "unknown key \"token\": a bot's token is not one of its settings",
+                "unknown key \"token\": write token.file=PATH or token.env=NAME, so that it is not seen",
             ),
             (
                 "stop",

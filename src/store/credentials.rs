@@ -34,6 +34,13 @@ impl Credentials<'_> {
         })
     }
 
+    /// The bot that holds this token.
+    pub fn holder(&self, token: &Secret) -> Result<Option<BotId>, Error> {
+        let sql = "SELECT bot FROM credentials WHERE digest = ?1";
+        let digest = self.digest(token)?;
+        self.store.row("compare tokens", sql, [&digest], |row| bot_id(row, 0))
+    }
+
     /// Gives a bot this token, or takes away the one it has.
     pub fn set_token(&self, id: &BotId, token: Option<&Secret>, now: Stamp) -> Result<(), Error> {
         self.store.transaction(|store| {
@@ -43,9 +50,7 @@ impl Credentials<'_> {
                 return store.change("remove a token", sql, [id.as_str()]).map(|_| ());
             };
             let digest = self.digest(token)?;
-            let holder = "SELECT bot FROM credentials WHERE digest = ?1 AND bot <> ?2";
-            let taken = store.row("compare tokens", holder, [&digest, id.as_str()], |row| bot_id(row, 0))?;
-            if let Some(by) = taken {
+            if let Some(by) = self.holder(token)?.filter(|holder| holder != id) {
                 return Err(Error::TokenTaken { by });
             }
             let sql = "INSERT INTO credentials (bot, name, value, digest, updated_at) VALUES (?1, 'token', ?2, ?3, ?4) \

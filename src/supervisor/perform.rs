@@ -35,7 +35,8 @@ impl<H: Host> Supervisor<H> {
             }
         );
         let changed = before != member.bot;
-        let announce = before.state() != state || (state == State::Held && changed);
+        let is_new_run = member.bot.live_run().is_some() && before.live_run() != member.bot.live_run();
+        let announce = before.state() != state || is_new_run || (state == State::Held && changed);
         let run = member.bot.live_run().cloned();
         if announce {
             self.fact(bot, run.clone(), state.word(), reason.as_deref().unwrap_or(""));

@@ -198,7 +198,7 @@ fn set_refuses_a_wrong_key_or_value_and_changes_nothing() {
         "restart.dealy=2s",
         "restart.policy=sometimes",
     ])
-    .code(1)
+    .code(2)
     .says(&[
         "\"restart.dealy\", nearest is \"restart.delay\"",
         "restart.policy: \"sometimes\"",

@@ -97,6 +97,63 @@ fn a_second_bot_with_the_same_token_is_refused_and_only_the_first_is_named() {
 }
 
 #[test]
+fn another_bots_token_in_a_variable_is_refused() {
+    let home = Home::new();
+    home.ok(&[
+        "bot",
+        "create",
+        "first",
+        "--token",
+        "4711:hidden-part",
+        "--no-start",
+        "--",
+        "/bin/true",
+    ]);
+    let args = [
+        "bot",
+        "create",
+        "second",
+        "--env",
+        "TG=4711:hidden-part",
+        "--",
+        "/bin/true",
+    ];
+    let outcome = home.run(&args).code(1).one_line(&["env TG of second", "bot first"]);
+    assert!(!outcome.err.contains("hidden"), "{outcome:?}");
+    home.ok(&["bot", "create", "second", "--no-start", "--", "/bin/true"]);
+    home.run(&["bot", "set", "second", "env.TG=4711:hidden-part"])
+        .code(1)
+        .one_line(&["env TG of second", "bot first"]);
+    let file = home.write(
+        "bots.yaml",
+        "id: third\ncommand: [/bin/true]\nenv: {TG: \"4711:hidden-part\"}\n",
+    );
+    home.run(&["apply", file.to_str().unwrap()])
+        .code(1)
+        .one_line(&["env TG of third", "bot first"]);
+    assert_eq!(ids(&home), [("first".to_owned(), 0), ("second".to_owned(), 1)]);
+}
+
+#[test]
+fn a_bot_gets_another_token_from_a_file_and_restarts_with_it() {
+    let home = Home::new();
+    let script = home.script("bot", TELL_ENVIRONMENT).display().to_string();
+    home.ok(&["bot", "create", "shop", "--token", "1:old", "--", "/bin/sh", &script]);
+    home.ok(&["start"]);
+    assert!(has(&seen(&home), "BOT_TOKEN=1:old"));
+    let file = home.write("token", "1:new\n");
+    home.run(&["bot", "set", "shop", "token=1:new"])
+        .code(2)
+        .one_line(&["token.file"]);
+    home.run(&["bot", "set", "shop", &format!("token.file={}", file.display())])
+        .code(0)
+        .says(&["restarts"]);
+    wait_until("the bot has its new token", &home, || {
+        has(&seen(&home), "BOT_TOKEN=1:new")
+    });
+}
+
+#[test]
 fn a_token_comes_from_an_argument_stdin_or_a_file_and_reaches_the_bot() {
     let file_of = |home: &Home| home.write("token", "  1:from-a-file\n").display().to_string();
     for (way, expected) in [("argument", "1:given"), ("stdin", "1:typed"), ("file", "1:from-a-file")] {
@@ -114,7 +171,7 @@ fn a_token_comes_from_an_argument_stdin_or_a_file_and_reaches_the_bot() {
             "argument" => home.run(&[&["bot", "create", "shop", "--token", "1:given"][..], &tail].concat()),
             "stdin" => {
                 let args = [&["bot", "create", "shop", "--token", "-"][..], &tail].concat();
-                home.run_with_stdin(&args, "1:typed\nsecond line\n")
+                home.run_with_stdin(&args, "1:typed\n")
             }
             _ => home.run(&[&["bot", "create", "shop", "--token-file", &file][..], &tail].concat()),
         };
@@ -148,6 +205,11 @@ fn a_token_that_cannot_be_read_or_is_none_creates_nothing() {
     home.run_with_stdin(&["bot", "create", "shop", "--token", "-", "--", "/bin/true"], "")
         .code(2)
         .one_line(&["stdin"]);
+    for text in ["1:secret\nsecond line\n", "BOT_TOKEN=1:secret\n"] {
+        let args = ["bot", "create", "shop", "--token", "-", "--", "/bin/true"];
+        let outcome = home.run_with_stdin(&args, text).code(2).one_line(&["token", "stdin"]);
+        assert!(!outcome.err.contains("secret"), "{outcome:?}");
+    }
     assert_eq!(ids(&home), []);
 }
 

@@ -235,3 +235,21 @@ fn a_limit_that_is_passed_restarts_the_bot_and_says_why() {
     home.wait_state("shop", "failed");
     assert!(home.reason("shop").contains("memory"), "{}", home.bot("shop"));
 }
+
+#[test]
+fn every_start_is_told_also_of_a_bot_that_dies_while_it_starts() {
+    let home = Home::new();
+    home.create("shop", "exit 3");
+    home.set("shop", &["restart.delay=1h", "restart.max_delay=1h"]);
+    home.run(&["start"]);
+    home.wait_state("shop", "backoff");
+    // The first failure restarts at once, the second is waited out.
+    let names: Vec<String> = home
+        .events("shop")
+        .iter()
+        .map(|it| it["name"].as_str().unwrap().to_owned())
+        .collect();
+    let starts = names.iter().filter(|name| *name == "starting").count();
+    let ends = names.iter().filter(|name| *name == "exited").count();
+    assert_eq!((starts, ends), (2, 2), "{names:?}");
+}

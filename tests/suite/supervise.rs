@@ -315,3 +315,28 @@ fn every_action_leaves_a_row_in_the_audit() {
             .all(|row| row["actor"].as_str().is_some_and(|actor| actor.starts_with("cli:")))
     );
 }
+
+#[test]
+fn restart_brings_everything_back_as_it_was_wanted() {
+    let home = Home::new();
+    home.create("shop", SLEEPER);
+    home.create_with("down", &["--no-start"], SLEEPER);
+    home.ok(&["restart"]).says(&["1 of 1 wanted bots running"]);
+    let (supervisor, pid) = (home.supervisor_pid(), home.pid("shop"));
+    home.ok(&["restart"]);
+    assert_ne!((home.supervisor_pid(), home.pid("shop")), (supervisor, pid));
+    assert_eq!(home.state("down"), "stopped");
+}
+
+#[test]
+fn a_start_does_not_trust_a_supervisor_that_was_just_killed() {
+    let home = Home::new();
+    home.create("shop", SLEEPER);
+    home.ok(&["start"]);
+    // Nobody waits for the end of the killed one: that is the moment in question.
+    kill(home.supervisor_pid(), Signal::KILL);
+    home.run(&["start"]);
+    home.ok(&["list"]);
+    let status = home.run(&["status", "--json"]).json();
+    assert_eq!(status["supervisor"]["running"], true);
+}

@@ -10,7 +10,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::token;
 use crate::clock;
-use crate::config::{BotDocument, bot_spec, read_bots};
+use crate::config::{BotDocument, Settings, bot_spec, read_bots};
 use crate::model::bot::{BotId, Platform, Wanted};
 use crate::output;
 use crate::store::{NewBot, Put};
@@ -54,6 +54,13 @@ pub(super) fn store(client: &Client, path: &Path) -> Result<Stored, Failure> {
                 client.audit(store, "apply", Some(&bot.id), word(put))?;
             }
             stored.push((bot.id.clone(), put));
+        }
+        for bot in &bots {
+            let spec = bot_spec(
+                &bot.id,
+                &[&Settings::from_json(&bot.settings_json)?, &settings.defaults],
+            )?;
+            token::refuse_of_others(store, &bot.id, &spec)?;
         }
         Ok(stored)
     })

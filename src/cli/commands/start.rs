@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::cli::args::Start;
 use crate::cli::client::{Client, is_well};
 use crate::cli::exit::Exit;
@@ -39,9 +41,13 @@ pub(in crate::cli) fn run(client: &Client, start: &Start, verbose: u8) -> Result
     }
     let begun = clock::now();
     let (supervisor, how, bots) = loop {
-        let already = lasting(client, start.timeout)?;
-        let (supervisor, how) = match already {
-            Some(supervisor) => (supervisor, "already runs"),
+        let (supervisor, how) = match lasting(client, start.timeout)? {
+            // One that has just been killed is there for a moment more: only an answer is a sign of life.
+            Some(supervisor) => match client.call(&supervisor, "ping", Value::Null) {
+                Ok(_) => (supervisor, "already runs"),
+                Err(Failure::NoSupervisor { .. }) if clock::now().since(begun) < start.timeout => continue,
+                Err(failure) => return Err(failure),
+            },
             None => (launch(client)?, "started"),
         };
         let concerns = |bot: &BotStatus| bot.wanted == "up" && bot.enabled;

@@ -36,6 +36,7 @@ pub(super) fn run(client: &Client, create: &Create) -> Result<Exit, Failure> {
     let store = client.store()?;
     let record = store.transaction(|store| {
         let record = store.bots().create(&bot, clock::stamp())?;
+        token::refuse_of_others(store, &bot.id, &spec)?;
         client.audit(store, "bot create", Some(&bot.id), &format!("wanted {}", wanted.word()))?;
         Ok::<_, Failure>(record)
     })?;
