@@ -165,13 +165,18 @@ fn start_log(
     listener: Option<trace::Listener>,
 ) -> Result<(), Error> {
     let file = LogFile::open(home.supervisor_log(), settings.log.max_size, settings.log.keep);
-    let wished = std::env::var("MULTIBOT_LOG").ok().and_then(|word| word.parse().ok());
+    let wish = std::env::var("MULTIBOT_LOG").ok();
+    let wished = wish.as_deref().and_then(|word| word.parse().ok());
     let level = match (wished.unwrap_or(settings.log_level), verbose) {
         (level, 0) => level,
         (level, 1) => level.max(tracing::Level::DEBUG),
         (_, _) => tracing::Level::TRACE,
     };
-    trace::start(file, level, listener).map_err(start_error("the log"))
+    trace::start(file, level, listener).map_err(start_error("the log"))?;
+    if let (Some(word), None) = (wish, wished) {
+        tracing::warn!("MULTIBOT_LOG={word} is no level: use error, warn, info, debug or trace");
+    }
+    Ok(())
 }
 
 /// Removes what writers and readers that died have left behind.

@@ -120,6 +120,7 @@ impl Client {
             }
             if clock::now().since(begun) >= ANSWER_TIME_MAX {
                 inbox.retract(&posted)?;
+                self.leave_reload(&inbox)?;
                 return Err(Failure::NoAnswer { pid: supervisor.pid });
             }
         }
@@ -131,6 +132,15 @@ impl Client {
                 content["error"].as_str().unwrap_or("it does not say why").to_owned(),
             )),
         }
+    }
+
+    /// What a command has stored must hold as soon as the supervisor comes to itself, although nobody waits
+    /// for that any more.
+    fn leave_reload(&self, inbox: &Mailbox) -> Result<(), Failure> {
+        let now = clock::stamp();
+        let reload = Envelope::new(spool::new_id(now), Kind::Command, "reload", "cli", "supervisor", now);
+        inbox.post(&mut Poster::new(), &[reload], Durability::None, now)?;
+        Ok(())
     }
 
     /// Has a running supervisor read the store anew; None where none runs.

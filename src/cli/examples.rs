@@ -80,7 +80,7 @@ const TABLE: &[(&str, &[Example])] = &[
         "restart",
         &[
             example("Everything anew, gently", "multibot restart"),
-            example("One bot only", "multibot bot restart shop"),
+            example("Everything anew, at once", "multibot restart --force"),
         ],
     ),
     (

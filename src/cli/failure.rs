@@ -40,7 +40,7 @@ pub(super) enum Failure {
     #[error("{bot} has not answered within {}; the message stays in its inbox", show_duration(*after))]
     Unanswered { bot: BotId, after: Duration },
     #[error(
-        "the supervisor (pid {pid}) does not answer: look at logs/supervisor.log, or end it with: multibot stop --force"
+        "the supervisor (pid {pid}) does not answer: what was stored holds as soon as it does; look at logs/supervisor.log, or end it with: multibot stop --force"
     )]
     NoAnswer { pid: u32 },
     #[error("the supervisor refused: {0}")]

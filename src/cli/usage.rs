@@ -159,7 +159,7 @@ mod tests {
         for (line, text) in [
             (
                 "multibot strat",
-                "unknown command 'strat'; nearest are 'status', 'start'; see multibot --help",
+                "unknown command 'strat'; nearest are 'status', 'restart', 'start'; see multibot --help",
             ),
             (
                 "multibot start --timout 5s",
@@ -228,7 +228,7 @@ mod tests {
             ),
             (
                 "multibot --home x",
-                "'multibot' needs a command [commands: up, start, stop, status, list, bot, apply, logs, send, events, audit, completions, help]; see multibot --help",
+                "'multibot' needs a command [commands: up, start, stop, restart, status, list, bot, apply, logs, send, events, audit, completions, help]; see multibot --help",
             ),
             (
                 "multibot bot create a --tokn 1:b",

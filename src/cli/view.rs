@@ -96,11 +96,10 @@ pub(super) fn look(client: &Client) -> Result<View, Failure> {
     let Some(supervisor) = client.supervisor() else {
         return look_without(client, now);
     };
-    let snapshot = client.snapshot_of(&supervisor);
     let is_halted = Stat::of(supervisor.pid).is_some_and(|stat| stat.state == 'T');
-    let mut view = match snapshot {
+    let mut view = match client.snapshot_of(&supervisor) {
         Some(snapshot) => view_of(client, &snapshot, now),
-        None => look_without(client, now)?,
+        None => look_without(client, now)?.unpublished(&client.home.snapshot()),
     };
     let about = &mut view.supervisor;
     (about.running, about.pid) = (true, Some(supervisor.pid));
@@ -283,6 +282,21 @@ fn summarise(bots: &[BotView]) -> Summary {
 }
 
 impl View {
+    /// A supervisor runs and does not say how the bots are: what is seen of them from outside must do.
+    fn unpublished(mut self, snapshot: &std::path::Path) -> View {
+        let why = "the supervisor has not published its state";
+        for bot in &mut self.bots {
+            bot.reason = Some(why.to_owned());
+            bot.is_well = bot.wanted == "down" || !bot.enabled;
+        }
+        self.supervisor.stale = true;
+        self.supervisor.notes.push(format!(
+            "{why} in {}: it is just starting, or the file cannot be written; look at logs/supervisor.log",
+            snapshot.display()
+        ));
+        self
+    }
+
     /// Only these bots, counted anew.
     pub(super) fn only(&mut self, bots: &[BotId]) {
         let (blocked, permanent) = (self.summary.blocked, self.summary.blocked_permanent);

@@ -40,6 +40,17 @@ pub struct BotDocument {
     column: u64,
 }
 
+impl BotDocument {
+    /// Something that is wrong with this bot, at its place.
+    pub fn fault(&self, message: impl Into<String>) -> Fault {
+        let place = Place {
+            line: self.line,
+            column: self.column,
+        };
+        Fault::at(place, message).in_file(&self.file)
+    }
+}
+
 /// The words of a bot's mapping that are no settings.
 const DOCUMENT_WORDS: &[&str] = &["id", "token", "bots"];
 

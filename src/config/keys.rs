@@ -241,7 +241,7 @@ pub const KEYS: &[Key] = &[
         "media.clean_on_start",
         Kind::Bool,
         Some("false"),
-        "Empties the media folder before each run.",
+        "Empties received, outgoing and sent in the media folder before each run.",
     ),
 ];
 

@@ -53,6 +53,11 @@ pub(super) fn read_tree(path: &Path) -> Result<Node, SourceError> {
 }
 
 fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    // A pipe would be waited for, perhaps for ever.
+    let kind = std::fs::metadata(path)?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(io::Error::other("it is a pipe or a device, not a file"));
+    }
     let mut bytes = Vec::new();
     File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -14,6 +14,16 @@ use super::limits::{BOT_NAME_BYTES_MAX, TARGET_BYTES_MAX};
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BotId(String);
 
+/// Names that stand for something else: an address, or a file beside the bots' own in the home.
+const RESERVED: [&str; 6] = [
+    "supervisor",
+    "cli",
+    "locks",
+    "status.json",
+    "status.json.new",
+    "supervisor.lock",
+];
+
 /// Why a text is no bot id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a bot id: {why}")]
@@ -56,7 +66,7 @@ impl FromStr for BotId {
         if name.len() > BOT_NAME_BYTES_MAX {
             return refuse("it is longer than 63 characters");
         }
-        if name == "supervisor" || name == "cli" {
+        if RESERVED.contains(&name) {
             return refuse("the name is reserved");
         }
         if let Some(target) = target {
@@ -486,6 +496,9 @@ mod tests {
             "@b",
             "supervisor",
             "cli",
+            "locks",
+            "status.json",
+            "supervisor.lock",
             &long,
         ] {
             assert!(bad.parse::<BotId>().is_err(), "{bad}");

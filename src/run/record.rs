@@ -75,6 +75,16 @@ pub enum RecordError {
     Torn { path: String, source: serde_json::Error },
 }
 
+impl RecordError {
+    /// What the system said, where it was asked.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            RecordError::Read { source, .. } | RecordError::Write { source, .. } => source.raw_os_error(),
+            RecordError::Torn { .. } => None,
+        }
+    }
+}
+
 /// Reads a bot's run record; None where there is none.
 pub fn read_run(run_dir: &Path) -> Result<Option<RunRecord>, RecordError> {
     read(&run_dir.join("run.json"))

@@ -94,14 +94,16 @@ fn clear_previous(run_dir: &Path) -> Result<(), u32> {
     }
 }
 
-/// Makes the bot's media folders, empty ones if so ordered.
+/// Makes the bot's media folders, empty ones if so ordered. Whatever else lies in `media.dir` is not
+/// multibot's: the operator may have named a folder that holds more.
 fn prepare_media(media: &MediaOrders) -> Result<(), String> {
     let attempt = || -> std::io::Result<()> {
-        if media.clean_on_start && media.dir.exists() {
-            std::fs::remove_dir_all(&media.dir)?;
-        }
         for name in ["received", "outgoing", "sent"] {
-            crate::home::make_private(&media.dir.join(name))?;
+            let folder = media.dir.join(name);
+            if media.clean_on_start && folder.exists() {
+                std::fs::remove_dir_all(&folder)?;
+            }
+            crate::home::make_private(&folder)?;
         }
         Ok(())
     };

@@ -99,8 +99,8 @@ fn record_myself(run_dir: &Path, run_id: &str, bot: &str, shim: &Identity) -> io
         process,
         started_at: clock::stamp().unix_ms(),
     };
-    // Only a number crosses from the child to the shim, so the reason is the write itself.
-    write_run(run_dir, &record).map_err(|_| io::Error::from_raw_os_error(libc::EIO))
+    // Only a number crosses from the child to the shim.
+    write_run(run_dir, &record).map_err(|error| io::Error::from_raw_os_error(error.errno().unwrap_or(libc::EIO)))
 }
 
 /// Whether trying again cannot help before somebody mends the command.

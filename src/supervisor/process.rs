@@ -291,6 +291,7 @@ impl Host for ProcessHost {
 
     fn spawn(&mut self, launch: &Launch<'_>) -> Result<(), SpawnFailure> {
         let orders = self.orders(launch).map_err(SpawnFailure::Command)?;
+        tracing::debug!("{}: starts a shim for run {}", launch.spec.id, launch.run);
         self.parts
             .shims
             .spawn(&launch.spec.id, launch.run, &orders)
@@ -347,6 +348,8 @@ impl Host for ProcessHost {
             });
             match read {
                 Ok(envelopes) => {
+                    let names: Vec<&str> = envelopes.iter().map(|envelope| envelope.name.as_str()).collect();
+                    tracing::debug!("from {from}: {}", names.join(", "));
                     return Some(Mail {
                         envelopes,
                         claim: claimed,
@@ -372,6 +375,7 @@ impl Host for ProcessHost {
 
     fn post(&mut self, bot: &BotId, envelope: Envelope, durable: bool) -> Result<PostedTo, String> {
         let mailbox = Mailbox::new(self.parts.home.inbox_of(bot));
+        tracing::debug!("to {bot}: {}", envelope.name);
         let durability = if durable { Durability::Batch } else { Durability::None };
         let posted = mailbox
             .post(&mut self.poster, &[envelope], durability, clock::stamp())

@@ -5,8 +5,9 @@ use std::fs;
 use std::io;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::clock;
 use crate::model::limits::REPLY_AGE_MAX;
@@ -61,9 +62,14 @@ impl Drop for Publisher {
 /// Answers that nobody waited for are looked for whenever so many were written.
 const SWEEP_EVERY: usize = 256;
 
+/// How soon a snapshot that could not be written is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 fn publish_all(queue: &Receiver<Issue>, path: &Path, replies_dir: &Path) {
     let mut since_sweep = 0;
-    while let Ok(mut issue) = queue.recv() {
+    // The newest snapshot, while it could not be written.
+    let mut unwritten: Option<Snapshot> = None;
+    while let Some(mut issue) = next(queue, unwritten.take()) {
         let mut replies = std::mem::take(&mut issue.replies);
         while let Ok(newer) = queue.try_recv() {
             replies.extend(newer.replies);
@@ -71,6 +77,7 @@ fn publish_all(queue: &Receiver<Issue>, path: &Path, replies_dir: &Path) {
         }
         if let Err(source) = write_snapshot(path, &issue.snapshot) {
             tracing::error!("cannot write {}: {source}", path.display());
+            unwritten = Some(issue.snapshot);
         }
         since_sweep += replies.len();
         if since_sweep >= SWEEP_EVERY {
@@ -90,11 +97,39 @@ fn publish_all(queue: &Receiver<Issue>, path: &Path, replies_dir: &Path) {
     }
 }
 
+/// The next thing to publish; a snapshot that waits is tried again when nothing newer comes. None when
+/// nothing more will come.
+fn next(queue: &Receiver<Issue>, unwritten: Option<Snapshot>) -> Option<Issue> {
+    let Some(snapshot) = unwritten else {
+        return queue.recv().ok();
+    };
+    match queue.recv_timeout(RETRY_AFTER) {
+        Ok(issue) => Some(issue),
+        Err(RecvTimeoutError::Timeout) => Some(Issue {
+            snapshot,
+            replies: Vec::new(),
+        }),
+        Err(RecvTimeoutError::Disconnected) => None,
+    }
+}
+
 /// Readers see the old or the new snapshot, never half of one. Not synced: after a power loss it
 /// would be void anyway.
+///
+/// On a full disk the old one makes room for the new one. Where that does not help there is none: no
+/// word is better than one that is no longer true.
 fn write_snapshot(path: &Path, snapshot: &Snapshot) -> io::Result<()> {
+    let bytes = serde_json::to_vec(snapshot)?;
     let temporary = path.with_extension("json.new");
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(&serde_json::to_vec(snapshot)?)?;
+    let write = || {
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(&bytes)
+    };
+    if write().is_err() {
+        // Both may be missing; what matters is the second attempt.
+        let _ = fs::remove_file(&temporary);
+        let _ = fs::remove_file(path);
+        write().inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+    }
     fs::rename(&temporary, path)
 }

@@ -1,5 +1,7 @@
 //! `apply` and `bot set`: every fault in one go, nothing stored when there is one.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Home, SLEEPER};
@@ -227,4 +229,53 @@ fn verbs_that_name_an_unknown_bot_end_with_4_and_name_the_nearest() {
     ] {
         home.run(args).code(4).one_line(&["no bot shpo", "nearest is shop"]);
     }
+}
+
+#[test]
+fn faults_that_only_the_store_or_the_shell_knows_come_in_one_go_with_their_places() {
+    let home = Home::new();
+    home.ok(&[
+        "bot",
+        "create",
+        "first",
+        "--token",
+        "1:taken",
+        "--no-start",
+        "--",
+        "/bin/true",
+    ]);
+    home.write("token", "1:taken\n");
+    home.write(
+        "bots.yaml",
+        "bots:\n  - id: a\n    command: [/bin/true]\n    token: {env: NOT_SET_HERE}\n  - id: b\n    command: [/bin/true]\n    token: {file: token}\n",
+    );
+    let outcome = home.run(&["apply", "bots.yaml"]).code(1);
+    assert_eq!(outcome.err.lines().count(), 2, "{outcome:?}");
+    outcome.says(&["bots.yaml:2:", "NOT_SET_HERE", "bots.yaml:5:", "first"]);
+    assert_eq!(home.ok(&["list", "--json"]).json()["bots"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn two_bots_exchange_their_tokens_in_one_apply() {
+    let home = Home::new();
+    let apply = |a: &str, b: &str| {
+        home.write("a.token", a);
+        home.write("b.token", b);
+        home.write(
+            "bots.yaml",
+            "bots:\n  - {id: a, enabled: false, token: {file: a.token}}\n  - {id: b, enabled: false, token: {file: b.token}}\n",
+        );
+        home.ok(&["apply", "bots.yaml"])
+    };
+    apply("1:x", "2:y");
+    apply("2:y", "1:x").says(&["a updated", "b updated"]);
+}
+
+#[test]
+fn a_pipe_among_the_files_is_a_fault_and_nothing_waits_for_it() {
+    let home = Home::new();
+    home.write("bots/a.yaml", "enabled: false\n");
+    let pipe = home.base().join("bots/b.yaml");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    home.run(&["apply", "bots"]).code(1).one_line(&["b.yaml", "pipe"]);
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Home, cpu_ticks, is_alive, kill, wait_until};
+use crate::harness::{Home, SLEEPER, cpu_ticks, is_alive, kill, wait_until};
 
 /// A line of script that notes the pid of the last child in a file.
 fn note_child(home: &Home, name: &str) -> (String, PathBuf) {
@@ -283,4 +283,18 @@ fn a_bot_leads_its_own_group_under_a_shim_in_its_own_session() {
     );
     let kept = crate::harness::stat(shim).unwrap();
     assert_eq!(kept[1], home.supervisor_pid().to_string());
+}
+
+#[test]
+fn cleaning_media_on_start_touches_nothing_else_in_its_folder() {
+    let home = Home::new();
+    home.create_with("shop", &["--no-start"], SLEEPER);
+    let own = home.write("project/shop.py", "precious");
+    let old = home.write("project/received/old.jpg", "x");
+    let dir = home.base().join("project").display().to_string();
+    home.set("shop", &[&format!("media.dir={dir}"), "media.clean_on_start=true"]);
+    home.ok(&["bot", "start", "shop"]);
+    home.ok(&["start"]);
+    assert!(own.exists() && !old.exists());
+    assert!(home.base().join("project/sent").is_dir());
 }

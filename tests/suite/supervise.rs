@@ -242,7 +242,7 @@ fn a_supervisor_that_hangs_is_told_of_and_force_ends_it_with_its_bots() {
     wait_until("status calls it stale", &home, || {
         home.status()["supervisor"]["stale"] == true
     });
-    home.ok(&["status"]).says(&["halted by a signal"]);
+    home.run(&["status"]).code(1).says(&["halted by a signal"]);
     // Both wait for the answer that does not come; side by side they take half the time.
     let mut asked = home.spawn(&["bot", "restart", "shop"]);
     home.ok(&["stop", "--force"]).says(&["does not answer and is killed"]);
@@ -339,4 +339,45 @@ fn a_start_does_not_trust_a_supervisor_that_was_just_killed() {
     home.ok(&["list"]);
     let status = home.run(&["status", "--json"]).json();
     assert_eq!(status["supervisor"]["running"], true);
+}
+
+#[test]
+fn what_was_stored_while_the_supervisor_was_halted_holds_when_it_wakes() {
+    let home = Home::new();
+    home.create("shop", SLEEPER);
+    home.ok(&["start"]);
+    let supervisor = home.supervisor_pid();
+    kill(supervisor, Signal::STOP);
+    home.run(&["bot", "stop", "shop"])
+        .code(75)
+        .one_line(&["does not answer", "what was stored"]);
+    kill(supervisor, Signal::CONT);
+    home.wait_state("shop", "stopped");
+}
+
+#[test]
+fn a_supervisor_whose_snapshot_is_gone_is_not_called_stopped() {
+    let home = Home::new();
+    home.create("shop", SLEEPER);
+    home.ok(&["start"]);
+    fs::remove_file(home.path("run/status.json")).unwrap();
+    home.run(&["status"]).code(1).says(&["has not published its state"]);
+    assert_eq!(home.status()["supervisor"]["running"], true);
+    assert_eq!(home.status()["supervisor"]["stale"], true);
+}
+
+#[test]
+fn a_disabled_bot_is_neither_restarted_nor_called_running() {
+    let home = Home::new();
+    home.create("shop", SLEEPER);
+    home.create("other", SLEEPER);
+    home.ok(&["start"]);
+    home.ok(&["bot", "disable", "shop"]);
+    home.run(&["bot", "restart", "shop"])
+        .code(1)
+        .one_line(&["shop is disabled"]);
+    let told = home
+        .ok(&["bot", "start", "--all"])
+        .says(&["shop is disabled", "other running"]);
+    assert!(!told.err.contains("shop, other running"), "{told:?}");
 }

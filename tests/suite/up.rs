@@ -1,6 +1,8 @@
 //! `multibot up`: apply, run here, show the logs, end with Ctrl-C.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use rustix::process::Signal;
 
@@ -66,6 +68,19 @@ fn a_second_interrupt_does_not_wait_for_anybody() {
     home.wait_state("deaf", "stopping");
     kill(up.pid(), Signal::INT);
     assert_eq!(up.end(&home), Some(0));
+    home.assert_nothing_left();
+}
+
+#[test]
+fn up_ends_when_nobody_reads_its_output_any_more() {
+    let home = Home::new();
+    home.create("shop", "while :; do echo opens; sleep 0.1; done");
+    let mut command = home.command(&["up"]);
+    let mut up = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(up.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(!line.is_empty());
+    wait_until("it has ended", &home, || up.try_wait().unwrap().is_some());
     home.assert_nothing_left();
 }
 

@@ -10,10 +10,10 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::token;
 use crate::clock;
-use crate::config::{BotDocument, Settings, bot_spec, read_bots};
+use crate::config::{BotDocument, Fault, Faults, Settings, bot_spec, read_bots};
 use crate::model::bot::{BotId, Platform, Wanted};
 use crate::output;
-use crate::store::{NewBot, Put};
+use crate::store::{self, NewBot, Put, Store};
 
 /// What was stored, bot by bot.
 pub(super) type Stored = Vec<(BotId, Put)>;
@@ -36,37 +36,73 @@ pub(in crate::cli) fn run(client: &Client, apply: &Apply) -> Result<Exit, Failur
     Ok(Exit::Done)
 }
 
-/// Checks every file and then stores all bots, or none where anything is wrong.
+/// Checks every file and then stores all bots, or none where anything is wrong. All faults are told, each
+/// with its place.
 pub(super) fn store(client: &Client, path: &Path) -> Result<Stored, Failure> {
     let settings = client.settings()?;
     let documents = read_bots(path, &settings.defaults)?;
-    let bots = documents
-        .iter()
-        .map(|document| new_bot(document, &settings.defaults))
-        .collect::<Result<Vec<_>, _>>()?;
+    let (mut bots, mut faults) = (Vec::new(), Vec::new());
+    for document in &documents {
+        match new_bot(document, &settings.defaults) {
+            Ok(bot) => bots.push((document, bot)),
+            Err(failure) => faults.push(placed(document, failure)),
+        }
+    }
     let store = client.store()?;
-    let now = clock::stamp();
     store.transaction(|store| {
-        let mut stored = Stored::new();
-        for bot in &bots {
-            let put = store.bots().put(bot, now)?;
-            if put != Put::Unchanged {
-                client.audit(store, "apply", Some(&bot.id), word(put))?;
-            }
-            stored.push((bot.id.clone(), put));
+        let stored = put_all(client, store, &bots, &settings.defaults, &mut faults)?;
+        if faults.is_empty() {
+            Ok(stored)
+        } else {
+            Err(Failure::Config(Faults(faults)))
         }
-        for bot in &bots {
-            let spec = bot_spec(
-                &bot.id,
-                &[&Settings::from_json(&bot.settings_json)?, &settings.defaults],
-            )?;
-            token::refuse_of_others(store, &bot.id, &spec)?;
-        }
-        Ok(stored)
     })
 }
 
-fn new_bot(document: &BotDocument, defaults: &crate::config::Settings) -> Result<NewBot, Failure> {
+/// Stores what can be stored and gathers what cannot; the caller undoes it all if there is any fault.
+fn put_all(
+    client: &Client,
+    store: &Store,
+    bots: &[(&BotDocument, NewBot)],
+    defaults: &Settings,
+    faults: &mut Vec<Fault>,
+) -> Result<Stored, Failure> {
+    let now = clock::stamp();
+    let mut stored = Stored::new();
+    // Two bots may exchange their tokens: first every token that changes is let go.
+    for (_, bot) in bots.iter().filter(|(_, bot)| bot.token.is_some()) {
+        let held = store.credentials().token(&bot.id)?;
+        if held.is_some() && held != bot.token {
+            store.credentials().set_token(&bot.id, None, now)?;
+        }
+    }
+    for (document, bot) in bots {
+        match store.bots().put(bot, now) {
+            Ok(put) => {
+                if put != Put::Unchanged {
+                    client.audit(store, "apply", Some(&bot.id), word(put))?;
+                }
+                stored.push((bot.id.clone(), put));
+            }
+            Err(taken @ store::Error::TokenTaken { .. }) => faults.push(document.fault(taken.to_string())),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for (document, bot) in bots {
+        let spec = bot_spec(&bot.id, &[&Settings::from_json(&bot.settings_json)?, defaults])?;
+        if let Err(failure) = token::refuse_of_others(store, &bot.id, &spec) {
+            faults.push(placed(document, failure));
+        }
+    }
+    Ok(stored)
+}
+
+/// What a bot's document is refused for, at its place.
+fn placed(document: &BotDocument, failure: Failure) -> Fault {
+    document.fault(format!("{}: {failure}", document.id))
+}
+
+fn new_bot(document: &BotDocument, defaults: &Settings) -> Result<NewBot, Failure> {
     let token = document.token.as_ref().map(token::from_source).transpose()?;
     let mut settings = document.settings.clone();
     token::decide_platform(&mut settings, token.as_ref());

@@ -26,6 +26,9 @@ pub(in crate::cli) fn run(client: &Client, list: &List) -> Result<Exit, Failure>
         output::document(&json!({"schema": 1, "bots": bots}))?;
         return Ok(Exit::Done);
     }
+    for note in &view.supervisor.notes {
+        output::note(&format!("note: {note}"));
+    }
     if view.bots.is_empty() {
         output::note("no bots yet; create one with: multibot bot create demo");
         return Ok(Exit::Done);

@@ -285,8 +285,13 @@ pub(super) fn follow_all(client: &Client) -> Result<Following, Failure> {
         .name("logs".to_owned())
         .spawn(move || {
             match followed.run(&printer, &|_| true, Some(&client), &told) {
-                // Nobody reads on; the bots go on all the same.
-                Ok(()) | Err(Failure::Output(output::Error::Closed)) => {}
+                Ok(()) => {}
+                // As if the terminal had gone: a supervisor that nobody sees was not asked for.
+                Err(Failure::Output(output::Error::Closed)) => {
+                    output::note("nobody reads the logs any more: stopping");
+                    // This process is there to hear it.
+                    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
+                }
                 Err(failure) => output::error(&format!("logs are no longer shown: {failure}")),
             }
         })

@@ -18,8 +18,8 @@ use crate::cli::view::view_of;
 use crate::clock;
 use crate::daemon::{self, Hangup, Options, Outcome};
 use crate::home::Home;
-use crate::model::limits::LOCK_RETRY_TIME;
-use crate::model::units::{Moment, show_age};
+use crate::model::limits::{DISK_FREE_BYTES_MIN, LOCK_RETRY_TIME};
+use crate::model::units::{Moment, show_size};
 use crate::output;
 use crate::run::identity::Identity;
 use crate::run::inheritance::{FOREIGN_VARIABLES, keep_open_files_from_children};
@@ -48,7 +48,7 @@ pub(in crate::cli) fn run(client: &Client, start: &Start, verbose: u8) -> Result
                 Err(Failure::NoSupervisor { .. }) if clock::now().since(begun) < start.timeout => continue,
                 Err(failure) => return Err(failure),
             },
-            None => (launch(client)?, "started"),
+            None => (launch(client, start.timeout)?, "started"),
         };
         let concerns = |bot: &BotStatus| bot.wanted == "up" && bot.enabled;
         match client.settle(&supervisor, "starting", concerns, Some(start.timeout)) {
@@ -157,7 +157,7 @@ pub(in crate::cli) fn status_observer(home: Home, tell: impl Fn(&str) + 'static)
 }
 
 /// Starts a supervisor in the background and waits until it, or the one that was faster, is there.
-fn launch(client: &Client) -> Result<Identity, Failure> {
+fn launch(client: &Client, timeout: Duration) -> Result<Identity, Failure> {
     client.settings()?;
     client.home.create()?;
     keep_open_files_from_children();
@@ -189,19 +189,34 @@ fn launch(client: &Client) -> Result<Identity, Failure> {
             .try_wait()
             .map_err(Failure::io("cannot wait for the supervisor"))?;
         let waited = clock::now().since(begun);
+        let has_time = waited < timeout.min(LOCK_RETRY_TIME + OPEN_TIME_MAX);
         match status {
             // It left the home to another one, which may need a moment more.
-            Some(status) if status.success() && waited < LOCK_RETRY_TIME + OPEN_TIME_MAX => {}
+            Some(status) if status.success() && has_time => {}
             Some(_) => return Err(Failure::Refused(last_words(&mut child))),
-            None if waited < LOCK_RETRY_TIME + OPEN_TIME_MAX => {}
-            None => {
-                let after = show_age(waited);
-                return Err(Failure::Refused(format!(
-                    "the supervisor is not ready after {after}: look at logs/supervisor.log"
-                )));
-            }
+            None if has_time => {}
+            None => return Err(not_ready(client, waited)),
         }
         std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// A supervisor that says nothing can most often not write.
+fn not_ready(client: &Client, waited: Duration) -> Failure {
+    let home = client.home.dir();
+    let disk = match fs2::available_space(home) {
+        Ok(free) if free < DISK_FREE_BYTES_MIN => {
+            format!(
+                "the disk of {} is full ({} free): make room there",
+                home.display(),
+                show_size(free)
+            )
+        }
+        Ok(_) | Err(_) => "look at logs/supervisor.log".to_owned(),
+    };
+    Failure::TimedOut {
+        what: format!("the supervisor is not ready; {disk}"),
+        after: waited,
     }
 }
 

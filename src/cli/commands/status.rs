@@ -19,7 +19,8 @@ pub(in crate::cli) fn run(client: &Client, status: &Status) -> Result<Exit, Fail
         }
         view.only(&status.bots);
     }
-    let exit = match (view.supervisor.running, view.all_well()) {
+    // What may be out of date is no reason to call all well.
+    let exit = match (view.supervisor.running, view.all_well() && !view.supervisor.stale) {
         (false, _) => Exit::NoSupervisor,
         (true, true) => Exit::Done,
         (true, false) => Exit::Failed,

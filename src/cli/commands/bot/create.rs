@@ -8,7 +8,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::token;
 use crate::clock;
-use crate::config::{Settings, bot_spec, read_bots};
+use crate::config::{Fault, Faults, Settings, bot_spec, read_bots};
 use crate::model::bot::{Platform, Secret, Wanted};
 use crate::output;
 use crate::store::NewBot;
@@ -79,8 +79,10 @@ fn from_file(create: &Create, defaults: &Settings) -> Result<(Settings, Option<S
     Ok((document.settings, token))
 }
 
-/// Puts the flags over what is there.
+/// Puts the flags over what is there. What is wrong with them is told at once, all of it.
 fn take_flags(create: &Create, settings: &mut Settings, here: &Path) -> Result<(), Failure> {
+    let mut faults = Vec::new();
+    let mut note = |outcome: Result<(), Fault>| faults.extend(outcome.err());
     if let Some(platform) = create.platform {
         settings.set_platform(platform);
     }
@@ -88,18 +90,21 @@ fn take_flags(create: &Create, settings: &mut Settings, here: &Path) -> Result<(
         let argv: Vec<String> = std::iter::once(resolve(program, here))
             .chain(arguments.iter().cloned())
             .collect();
-        settings.set_command(&argv)?;
+        note(settings.set_command(&argv));
     }
     for variable in &create.env {
-        settings.set_variable(&variable.key, &variable.value)?;
+        note(settings.set_variable(&variable.key, &variable.value));
     }
     if !create.token_env.is_empty() {
-        settings.set_token_env(&create.token_env)?;
+        note(settings.set_token_env(&create.token_env));
     }
     for (key, path) in [("env_file", &create.env_file), ("cwd", &create.cwd)] {
         if let Some(path) = path {
-            settings.set_path(key, path)?;
+            note(settings.set_path(key, path));
         }
+    }
+    if !faults.is_empty() {
+        return Err(Failure::Usage(Faults(faults).to_string()));
     }
     if settings.get("cwd").is_none() {
         settings.set_path("cwd", here)?;

@@ -13,28 +13,23 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::clock;
 use crate::config::{Settings, bot_spec};
-use crate::model::bot::{BotId, Platform, Wanted};
+use crate::model::bot::{BotId, Platform, State, Wanted};
 use crate::output;
 use crate::run::record::read_run;
 use crate::store::{BotRecord, Store, Which};
 use crate::supervisor::snapshot::BotStatus;
 
 pub(super) fn start(client: &Client, chosen: &Chosen, force: bool, timeout: Duration) -> Result<Exit, Failure> {
-    let bots = choose(client, chosen, |_| true)?;
+    let mut bots = choose(client, chosen, |_| true)?;
     let store = client.store()?;
-    for bot in &bots {
-        if !is_enabled(client, &store.bots().get(bot)?)? {
-            match (force, chosen.all) {
-                (true, _) => set_enabled(client, std::slice::from_ref(bot), true)?,
-                (false, true) => output::note(&format!("{bot} is disabled and stays down")),
-                (false, false) => {
-                    return Err(Failure::Refused(format!(
-                        "{bot} is disabled; let it run with: multibot bot enable {bot}"
-                    )));
-                }
+    if force {
+        for bot in &bots {
+            if !is_enabled(client, &store.bots().get(bot)?)? {
+                set_enabled(client, std::slice::from_ref(bot), true)?;
             }
         }
     }
+    bots = enabled_of(client, &store, bots, chosen.all)?;
     want(client, &store, &bots, Wanted::Up, "bot start")?;
     let Some(supervisor) = client.supervisor() else {
         output::note(&format!(
@@ -58,8 +53,9 @@ pub(super) fn stop(client: &Client, chosen: &Chosen, force: bool, timeout: Optio
 pub(super) fn restart(client: &Client, chosen: &Chosen, force: bool, timeout: Duration) -> Result<Exit, Failure> {
     let supervisor = client.need_supervisor()?;
     // `--all` restarts what runs; it is no reason to start what was stopped on purpose.
-    let bots = choose(client, chosen, |record| record.wanted == Wanted::Up)?;
+    let mut bots = choose(client, chosen, |record| record.wanted == Wanted::Up)?;
     let store = client.store()?;
+    bots = enabled_of(client, &store, bots, chosen.all)?;
     want(client, &store, &bots, Wanted::Up, "bot restart")?;
     client.call(
         &supervisor,
@@ -107,7 +103,10 @@ pub(super) fn bring_down(
     match settled.iter().find(|bot| bot.pid.is_some()) {
         None => Ok(()),
         Some(bot) => {
-            let reason = bot.reason.clone().unwrap_or_default();
+            let reason = bot
+                .reason
+                .clone()
+                .unwrap_or_else(|| "another command wants it up".to_owned());
             Err(Failure::Refused(format!("{} is still {}: {reason}", bot.id, bot.state)))
         }
     }
@@ -145,6 +144,23 @@ fn choose(client: &Client, chosen: &Chosen, suits: impl Fn(&BotRecord) -> bool) 
         .filter(suits)
         .map(|record| record.id)
         .collect())
+}
+
+/// Those of the bots that may run. A disabled one among all of them is told, one that was named is refused.
+fn enabled_of(client: &Client, store: &Store, bots: Vec<BotId>, is_all: bool) -> Result<Vec<BotId>, Failure> {
+    let mut enabled = Vec::new();
+    for bot in bots {
+        if is_enabled(client, &store.bots().get(&bot)?)? {
+            enabled.push(bot);
+        } else if is_all {
+            output::note(&format!("{bot} is disabled and stays down"));
+        } else {
+            return Err(Failure::Refused(format!(
+                "{bot} is disabled; let it run with: multibot bot enable {bot}"
+            )));
+        }
+    }
+    Ok(enabled)
 }
 
 fn want(client: &Client, store: &Store, bots: &[BotId], wanted: Wanted, action: &str) -> Result<(), Failure> {
@@ -188,16 +204,20 @@ fn concerns(bots: &[BotId]) -> impl Fn(&BotStatus) -> bool {
 
 /// Says how bots have come out, and with which code that is.
 fn told(bots: &[BotStatus], word: &str) -> Exit {
-    let well: Vec<&str> = bots
-        .iter()
-        .filter(|bot| is_well(bot))
-        .map(|bot| bot.id.as_str())
-        .collect();
-    if !well.is_empty() {
-        output::note(&format!("{} {word}", names(&well)));
+    // Somebody else's stop may have come meanwhile: that bot is as it is wanted, and does not run.
+    let of = |state: State| {
+        let found = bots.iter().filter(move |bot| is_well(bot) && bot.state == state.word());
+        found.map(|bot| bot.id.as_str()).collect::<Vec<&str>>()
+    };
+    let (running, stopped) = (of(State::Running), of(State::Stopped));
+    if !running.is_empty() {
+        output::note(&format!("{} {word}", names(&running)));
+    }
+    if !stopped.is_empty() {
+        output::note(&format!("{} stopped meanwhile by another command", names(&stopped)));
     }
     tell_unwell(bots);
-    if well.len() == bots.len() {
+    if running.len() == bots.len() {
         Exit::Done
     } else {
         Exit::Failed
