@@ -8,6 +8,7 @@ pub mod orders;
 pub mod process_tree;
 pub mod record;
 pub mod remains;
+pub mod strays;
 
 /// This very program, also when its file was replaced or removed meanwhile.
 pub const SELF: &str = "/proc/self/exe";
