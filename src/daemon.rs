@@ -15,7 +15,6 @@ use crate::clock;
 use crate::config::{Faults, SupervisorSettings, read_supervisor};
 use crate::home::{Home, HomeError};
 use crate::log::LogFile;
-use crate::model::bot::BotId;
 use crate::model::limits::{LOCK_RETRY_TIME, QUEUE_LEN_MAX, REPLY_AGE_MAX};
 use crate::monitor::sampler;
 use crate::run::identity::Identity;
@@ -25,7 +24,7 @@ use crate::spool::{self, Mailbox};
 use crate::store::{self, Access, Store};
 use crate::supervisor::environment::Account;
 use crate::supervisor::event_loop::Supervisor;
-use crate::supervisor::host::{Host, UsageTarget};
+use crate::supervisor::host::UsageTarget;
 use crate::supervisor::machine::StopMode;
 use crate::supervisor::news::News;
 use crate::supervisor::process::{Observer, Parts, ProcessHost, TellSampler};
@@ -128,12 +127,9 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
     Ok(Outcome::Stopped)
 }
 
-fn supervise(mut host: ProcessHost, about: snapshot::Supervisor, news: &Receiver<News>) -> Result<(), Error> {
-    let configured = host.load().map_err(Error::Open)?;
-    let bots: Vec<BotId> = configured.bots.iter().map(|bot| bot.id.clone()).collect();
-    let earlier = host.find_earlier(&bots);
+fn supervise(host: ProcessHost, about: snapshot::Supervisor, news: &Receiver<News>) -> Result<(), Error> {
     let mut supervisor = Supervisor::new(host, about);
-    supervisor.open(earlier).map_err(Error::Open)?;
+    supervisor.open().map_err(Error::Open)?;
     supervisor.run(news);
     Ok(())
 }

@@ -71,41 +71,6 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
-    /// Takes up the home as it is: configuration first, then what earlier supervisors left running,
-    /// and only then anything new.
-    pub fn open(&mut self, earlier: Vec<News>) -> Result<(), String> {
-        let configuration = self.host.load()?;
-        self.take(&configuration);
-        for configured in configuration.bots {
-            self.add(configured);
-        }
-        self.publish_now();
-        for news in earlier {
-            self.handle(news);
-        }
-        self.stage = Stage::Running;
-        // In the order in which they were created. One that still runs under an earlier supervisor is
-        // wanted as well: it is started anew when that run ends by itself.
-        let mut bots: Vec<(u32, BotId)> = self
-            .fleet
-            .members()
-            .map(|(bot, member)| (member.index, bot.clone()))
-            .collect();
-        bots.sort_unstable();
-        for (_, bot) in bots {
-            if self.fleet.get(&bot).is_some_and(Member::is_desired) {
-                self.apply(&bot, Event::WantUp);
-            } else {
-                // A stop that was stored while no supervisor ran ends what an earlier one left.
-                self.apply(&bot, Event::WantDown(StopMode::Graceful));
-            }
-        }
-        self.unread.insert(None);
-        self.touch();
-        self.host.log("supervisor is ready");
-        Ok(())
-    }
-
     /// Runs until a stop has been asked for and every bot is down, or cannot be brought down.
     pub fn run(&mut self, queue: &Receiver<News>) {
         loop {
@@ -210,18 +175,9 @@ impl<H: Host> Supervisor<H> {
             News::Rescan => self.rescan(),
             News::Spawned { bot, run, pid } => self.spawned(&bot, run, pid),
             News::SpawnFailed { bot, run, failure } => self.spawn_failed(&bot, run, failure),
-            News::Ended { bot, run, end } => self.ended(&bot, run, end),
-            News::Earlier {
-                bot,
-                run,
-                pid,
-                started_at_ms,
-            } => {
-                self.apply(&bot, Event::FoundEarlier { run, pid });
-                if let Some(member) = self.fleet.get_mut(&bot) {
-                    member.seen.pid = Some(pid);
-                    member.seen.started_at = Some(Stamp::from_unix_ms(started_at_ms));
-                }
+            News::Ended { bot, run, end } => {
+                let at = self.host.stamp();
+                self.ended(&bot, run, end, at);
             }
             News::Usage {
                 bot,
@@ -303,23 +259,40 @@ impl<H: Host> Supervisor<H> {
         }
         self.withdraw(bot);
         self.fact(bot, Some(run.clone()), "spawn_failed", &describe(&failure));
+        if let Some(member) = self.fleet.get_mut(bot) {
+            member.count(&run);
+        }
+        let winner = match &failure {
+            SpawnFailure::Locked { pid, started_at, .. } => Some((*pid, *started_at)),
+            _ => None,
+        };
         self.apply(bot, Event::SpawnFailed { run, failure });
+        if let Some((pid, started_at)) = winner
+            && let Some(member) = self.fleet.get_mut(bot)
+        {
+            (member.seen.pid, member.seen.started_at) = (Some(pid), Some(started_at));
+        }
         self.unread.insert(Some(bot.clone()));
     }
 
-    fn ended(&mut self, bot: &BotId, run: RunId, end: End) {
+    /// A run is over, since `at`.
+    pub(super) fn ended(&mut self, bot: &BotId, run: RunId, end: End, at: Stamp) {
         if !self.is_live(bot, &run) {
             return;
         }
         // What the bot said before it ended was said by this run, not by the next.
         self.read_all(bot);
         self.withdraw(bot);
-        let stamp = self.host.stamp();
         if let Some(member) = self.fleet.get_mut(bot) {
-            member.seen.last_end = Some((end.clone(), stamp));
+            member.seen.last_end = Some((end.clone(), at));
+            member.count(&run);
             self.targets_changed = true;
         }
-        self.fact(bot, Some(run.clone()), "exited", &end.to_string());
+        let told = match self.stage {
+            Stage::Adopting => format!("{end}, while no supervisor ran"),
+            Stage::Running | Stage::Stopping | Stage::Stopped => end.to_string(),
+        };
+        self.fact(bot, Some(run.clone()), "exited", &told);
         match self.fleet.get(bot).map(|member| member.bot.state()) {
             Some(State::Stopping) => self.host.log(&format!("{bot}: {end}")),
             Some(_) => self.host.warn(&format!("{bot}: {end}")),
@@ -475,7 +448,7 @@ impl<P> Member<P> {
 
 fn describe(failure: &SpawnFailure) -> String {
     match failure {
-        SpawnFailure::Command(why) | SpawnFailure::Passing(why) => why.clone(),
+        SpawnFailure::Command(why) | SpawnFailure::Passing(why) | SpawnFailure::Unproven(why) => why.clone(),
         SpawnFailure::Locked { pid, .. } => format!("another shim holds this bot (pid {pid})"),
         SpawnFailure::PreviousAlive { pid } => format!("previous run still alive (pid {pid})"),
         SpawnFailure::Cancelled => "called back".to_owned(),

@@ -48,6 +48,8 @@ impl<H: Host> Supervisor<H> {
         if changed {
             self.touch();
         }
+        // Before anything is done: a supervisor that is killed after it must not be asked to count twice.
+        self.note(bot);
         for effect in effects {
             self.perform(bot, effect);
         }
@@ -85,7 +87,7 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
-    fn perform(&mut self, bot: &BotId, effect: Effect) {
+    pub(super) fn perform(&mut self, bot: &BotId, effect: Effect) {
         match effect {
             Effect::Spawn { run } => self.launches.push_back((bot.clone(), run)),
             Effect::Terminate { run } => {

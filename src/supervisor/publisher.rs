@@ -16,6 +16,13 @@ use crate::spool::replies::{sweep_replies, write_reply};
 
 use super::snapshot::Snapshot;
 
+/// What the thread is given.
+enum Order {
+    Publish(Issue),
+    /// Answered when everything before it is written.
+    Flush(Sender<()>),
+}
+
 /// A snapshot and the answers that may be given once it can be read.
 struct Issue {
     snapshot: Snapshot,
@@ -24,7 +31,7 @@ struct Issue {
 
 /// Publishes until it is dropped; dropping it waits until everything is written.
 pub struct Publisher {
-    sender: Option<Sender<Issue>>,
+    sender: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -44,7 +51,18 @@ impl Publisher {
     pub fn publish(&self, snapshot: Snapshot, replies: Vec<Envelope>) {
         if let Some(sender) = &self.sender {
             // The thread ends only when this sender is dropped.
-            let _ = sender.send(Issue { snapshot, replies });
+            let _ = sender.send(Order::Publish(Issue { snapshot, replies }));
+        }
+    }
+
+    /// Waits until everything that was published can be read.
+    pub fn flush(&self) {
+        let (done, wait) = channel();
+        if let Some(sender) = &self.sender
+            && sender.send(Order::Flush(done)).is_ok()
+        {
+            // An error says that the thread has ended, and with it everything that was to be written.
+            let _ = wait.recv();
         }
     }
 }
@@ -61,15 +79,24 @@ impl Drop for Publisher {
 /// Answers that nobody waited for are looked for whenever so many were written.
 const SWEEP_EVERY: usize = 256;
 
-fn publish_all(queue: &Receiver<Issue>, path: &Path, replies_dir: &Path) {
+fn publish_all(queue: &Receiver<Order>, path: &Path, replies_dir: &Path) {
     let mut since_sweep = 0;
-    while let Ok(mut issue) = queue.recv() {
-        let mut replies = std::mem::take(&mut issue.replies);
-        while let Ok(newer) = queue.try_recv() {
-            replies.extend(newer.replies);
-            issue.snapshot = newer.snapshot;
+    while let Ok(first) = queue.recv() {
+        let mut waiting = Vec::new();
+        let mut replies = Vec::new();
+        let mut newest = None;
+        for order in std::iter::once(first).chain(queue.try_iter()) {
+            match order {
+                Order::Publish(issue) => {
+                    replies.extend(issue.replies);
+                    newest = Some(issue.snapshot);
+                }
+                Order::Flush(done) => waiting.push(done),
+            }
         }
-        if let Err(source) = write_snapshot(path, &issue.snapshot) {
+        if let Some(snapshot) = newest
+            && let Err(source) = write_snapshot(path, &snapshot)
+        {
             tracing::error!("cannot write {}: {source}", path.display());
         }
         since_sweep += replies.len();
@@ -86,6 +113,9 @@ fn publish_all(queue: &Receiver<Issue>, path: &Path, replies_dir: &Path) {
             if let Err(error) = write_reply(replies_dir, &id, &to_value(&reply)) {
                 tracing::error!("cannot answer {id}: {error}");
             }
+        }
+        for done in waiting {
+            let _ = done.send(());
         }
     }
 }

@@ -10,6 +10,7 @@ mod process;
 pub(crate) use command::{Outcome, Running};
 pub(crate) use process::{Process, cpu_ticks, is_alive, kill, proc_text, stat};
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -344,6 +345,17 @@ impl Drop for Home {
             "stop ended with {outcome:?}; left behind: {left:?}"
         );
     }
+}
+
+/// How many runs of a bot have a living process.
+pub(crate) fn copies(home: &Home, bot: &str) -> usize {
+    let mark = format!("BOT_ID={bot} ");
+    let all = home.processes();
+    let of_bot = all.iter().filter(|it| it.environ.contains(&mark));
+    let runs: BTreeSet<&str> = of_bot
+        .filter_map(|it| it.environ.split(' ').find(|word| word.starts_with("MULTIBOT_RUN_ID=")))
+        .collect();
+    runs.len()
 }
 
 /// The permission bits of a path.

@@ -1,11 +1,11 @@
 //! The binary from outside, one file for each area. `harness` gives every test a home of its own.
 
 #[cfg(test)]
+mod adopt;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod create;
-#[cfg(test)]
-mod earlier;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]

@@ -177,6 +177,11 @@ fn launch(client: &Client) -> Result<Identity, Failure> {
                 .is_some_and(|snapshot| snapshot.supervisor.stage != Stage::Adopting)
         };
         if let Some(supervisor) = supervisor.filter(is_open) {
+            if supervisor.pid != child.id() {
+                // Ours still waits for the lock: it must not come up when the one that won is stopped.
+                let _ = child.kill();
+                let _ = child.wait();
+            }
             return Ok(supervisor);
         }
         let status = child

@@ -1,5 +1,6 @@
 //! `multibot stop`
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -15,8 +16,8 @@ use crate::model::limits::SWEEP_TIME_MAX;
 use crate::model::units::Moment;
 use crate::output::{self, Progress};
 use crate::run::identity::Identity;
-use crate::run::record::{RunRecord, read_exit, read_run};
-use crate::run::remains;
+use crate::run::record::{RunRecord, read_exit};
+use crate::run::{remains, strays};
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -27,6 +28,7 @@ pub(in crate::cli) fn run(client: &Client, stop: &Stop) -> Result<Exit, Failure>
     match client.supervisor() {
         None => {
             let strays = end_strays(client, stop, begun)?;
+            end_marked(client)?;
             output::note(&match strays {
                 0 => "no supervisor runs".to_owned(),
                 count => format!("no supervisor runs; {count} bots without one are stopped"),
@@ -121,6 +123,20 @@ fn end_strays(client: &Client, stop: &Stop, begun: Moment) -> Result<usize, Fail
     Ok(strays.len())
 }
 
+/// Ends what bears this home's marks and belongs to no shim and no record.
+fn end_marked(client: &Client) -> Result<(), Failure> {
+    let Some(store) = client.read_store()? else {
+        return Ok(());
+    };
+    let found = strays::of_home(&store.home_id()?, &client.home.dir().join("ipc"));
+    let runs: BTreeMap<String, String> = found.into_iter().map(|it| (it.run_id, it.bot)).collect();
+    for (run, bot) in runs {
+        remains::clear_marked(&run, SWEEP_TIME_MAX)
+            .map_err(|pid| Failure::Refused(format!("{bot}: pid {pid} cannot be killed")))?;
+    }
+    Ok(())
+}
+
 /// Ends one bot that runs without a supervisor, if it does.
 pub(super) fn end_stray(client: &Client, bot: &BotId, force: bool, timeout: Option<Duration>) -> Result<(), Failure> {
     end_all(&Vec::from_iter(stray(client, bot)), force, timeout, clock::now())
@@ -128,7 +144,7 @@ pub(super) fn end_stray(client: &Client, bot: &BotId, force: bool, timeout: Opti
 
 fn stray(client: &Client, bot: &BotId) -> Option<RunRecord> {
     let dir = client.home.run_of(bot);
-    let record = read_run(&dir).ok().flatten()?;
+    let record = client.last_run(bot)?;
     let has_ended =
         matches!(read_exit(&dir), Ok(Some(exit)) if exit.run_id == record.run_id && exit.survivors.is_empty());
     let is_left = !has_ended && !remains::living(&record).is_empty();
