@@ -25,6 +25,7 @@ use crate::store::{self, Access, Store};
 use crate::supervisor::environment::Account;
 use crate::supervisor::event_loop::Supervisor;
 use crate::supervisor::host::UsageTarget;
+use crate::supervisor::leave::Parting;
 use crate::supervisor::machine::StopMode;
 use crate::supervisor::news::News;
 use crate::supervisor::process::{Observer, Parts, ProcessHost, TellSampler};
@@ -58,6 +59,8 @@ pub enum Hangup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Stopped,
+    /// The bots go on.
+    Left,
     /// Another supervisor has this home; its pid where it is known.
     AlreadyRunning {
         pid: Option<u32>,
@@ -121,17 +124,24 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
         stage: Stage::Adopting,
         notes: Vec::new(),
     };
-    supervise(host, about, &news)?;
-    tracing::info!("supervisor has stopped");
+    let parting = supervise(host, about, &news)?;
     drop(lock);
-    Ok(Outcome::Stopped)
+    Ok(match parting {
+        Parting::Stop => {
+            tracing::info!("supervisor has stopped");
+            Outcome::Stopped
+        }
+        Parting::KeepBots => {
+            tracing::info!("supervisor has left; its bots go on");
+            Outcome::Left
+        }
+    })
 }
 
-fn supervise(host: ProcessHost, about: snapshot::Supervisor, news: &Receiver<News>) -> Result<(), Error> {
+fn supervise(host: ProcessHost, about: snapshot::Supervisor, news: &Receiver<News>) -> Result<Parting, Error> {
     let mut supervisor = Supervisor::new(host, about);
     supervisor.open().map_err(Error::Open)?;
-    supervisor.run(news);
-    Ok(())
+    Ok(supervisor.run(news))
 }
 
 /// Who holds a home, as its lock file tells; None where that process has ended.

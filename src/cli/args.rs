@@ -78,6 +78,9 @@ pub enum Verb {
     /// Every bot is asked to end by its stop signal (stop.signal) and has its grace (stop.grace, 10s by
     /// default); then it is killed with all that it started. Which bots are wanted does not change: the
     /// next `multibot start` brings the same ones back.
+    ///
+    /// SIGTERM to the supervisor does the same. Only --keep-bots, and a supervisor that is killed, leave
+    /// the bots running.
     #[command(after_long_help = examples::text("stop"))]
     Stop(Stop),
 
@@ -175,6 +178,12 @@ pub struct Stop {
     /// Kill the bots at once, without stop signal and grace
     #[arg(long)]
     pub force: bool,
+
+    /// Stop the supervisor alone; the bots go on, and the next start takes them over
+    ///
+    /// Their keepers go on with their logs and note how they end. Nothing restarts them meanwhile.
+    #[arg(long, conflicts_with = "force")]
+    pub keep_bots: bool,
 
     /// Stop waiting after this time; the stop itself goes on
     ///

@@ -74,6 +74,7 @@ const TABLE: &[(&str, &[Example])] = &[
         &[
             example("Stop everything, gently", "multibot stop"),
             example("Stop everything now", "multibot stop --force"),
+            example("Leave the bots running", "multibot stop --keep-bots"),
         ],
     ),
     (

@@ -14,6 +14,7 @@ use crate::model::units::{Moment, Stamp};
 
 use super::fleet::{Fleet, Member, Usage};
 use super::host::{Configuration, Host};
+use super::leave::Parting;
 use super::machine::{Event, Phase, SpawnFailure, Stage as StopStage, StopMode, Then};
 use super::news::{News, Pace};
 use super::snapshot::{self, Stage};
@@ -24,6 +25,7 @@ pub struct Supervisor<H: Host> {
     pub(super) fleet: Fleet<H::Posted>,
     pub(super) pace: Pace,
     pub(super) stage: Stage,
+    pub(super) parting: Parting,
     pub(super) identity: snapshot::Supervisor,
     pub(super) blocked: (u64, u64),
     /// Spawns that wait for their turn, so that many bots do not start in one instant.
@@ -56,6 +58,7 @@ impl<H: Host> Supervisor<H> {
             fleet: Fleet::default(),
             pace: Pace::default(),
             stage: Stage::Adopting,
+            parting: Parting::default(),
             identity,
             blocked: (0, 0),
             launches: VecDeque::new(),
@@ -71,8 +74,9 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
-    /// Runs until a stop has been asked for and every bot is down, or cannot be brought down.
-    pub fn run(&mut self, queue: &Receiver<News>) {
+    /// Runs until a stop has been asked for and every bot is down, or cannot be brought down; or until it
+    /// is to leave its bots. Says which.
+    pub fn run(&mut self, queue: &Receiver<News>) -> Parting {
         loop {
             self.settle();
             if self.is_done() {
@@ -88,6 +92,7 @@ impl<H: Host> Supervisor<H> {
             self.turn(wake_at, first.into_iter().chain(more));
         }
         self.close();
+        self.parting.clone()
     }
 
     /// Sleeps until there is news or something is due. With nothing due it sleeps for ever.
@@ -102,9 +107,15 @@ impl<H: Host> Supervisor<H> {
     pub(super) fn wake_at(&self) -> Option<Moment> {
         let now = self.host.now();
         let mail = (!self.unread.is_empty()).then_some(now);
-        let launch = (!self.launches.is_empty()).then_some(self.next_launch_at);
+        let is_leaving = self.stage == Stage::Leaving;
+        let launch = (!self.launches.is_empty() && !is_leaving).then_some(self.next_launch_at);
         let rescan = self.host.rescan_every().map(|length| self.rescanned_at + length);
-        [mail, self.fleet.next_due(), self.publish_at, launch, rescan]
+        let due = if is_leaving {
+            self.spawn_deadlines().min()
+        } else {
+            self.fleet.next_due()
+        };
+        [mail, due, self.publish_at, launch, rescan]
             .into_iter()
             .flatten()
             .min()
@@ -141,14 +152,21 @@ impl<H: Host> Supervisor<H> {
         self.handle(News::Rescan);
     }
 
-    /// Whether a stop was asked for and nothing more can come of waiting.
+    /// Whether a stop or a leave was asked for and nothing more can come of waiting.
     pub(super) fn is_done(&self) -> bool {
-        self.stage == Stage::Stopping && self.is_at_rest()
+        match self.stage {
+            Stage::Stopping => self.is_at_rest(),
+            Stage::Leaving => self.is_quiet(),
+            Stage::Adopting | Stage::Running | Stage::Stopped | Stage::Left => false,
+        }
     }
 
     /// Says that it has stopped, also to commands that came too late.
     pub(super) fn close(&mut self) {
-        self.stage = Stage::Stopped;
+        self.stage = match self.stage {
+            Stage::Leaving => Stage::Left,
+            Stage::Adopting | Stage::Running | Stage::Stopping | Stage::Stopped | Stage::Left => Stage::Stopped,
+        };
         self.refuse_all();
         self.publish_now();
     }
@@ -197,6 +215,8 @@ impl<H: Host> Supervisor<H> {
                     self.touch();
                 }
             }
+            // The next supervisor finds it passed as well.
+            News::LimitPassed { .. } if self.stage == Stage::Leaving => {}
             News::LimitPassed { bot, run, why, action } => self.limit_passed(&bot, run, why, action),
             // While the loop stops, a reload would start what is to go down.
             News::Reload => {
@@ -290,7 +310,7 @@ impl<H: Host> Supervisor<H> {
         }
         let told = match self.stage {
             Stage::Adopting => format!("{end}, while no supervisor ran"),
-            Stage::Running | Stage::Stopping | Stage::Stopped => end.to_string(),
+            Stage::Running | Stage::Stopping | Stage::Stopped | Stage::Leaving | Stage::Left => end.to_string(),
         };
         self.fact(bot, Some(run.clone()), "exited", &told);
         match self.fleet.get(bot).map(|member| member.bot.state()) {
@@ -362,6 +382,9 @@ impl<H: Host> Supervisor<H> {
     }
 
     fn fire_deadlines(&mut self) {
+        if self.stage == Stage::Leaving {
+            return self.abandon_late_spawns();
+        }
         let now = self.host.now();
         while let Some(bot) = self.fleet.due_by(now) {
             let Some(member) = self.fleet.get_mut(&bot) else {
@@ -398,6 +421,7 @@ impl<H: Host> Supervisor<H> {
             self.host.log("supervisor is stopping");
         }
         self.stage = Stage::Stopping;
+        self.parting = Parting::Stop;
         for bot in self.fleet.ids() {
             self.apply(&bot, Event::WantDown(mode));
         }

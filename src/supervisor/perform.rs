@@ -10,6 +10,7 @@ use super::fleet::{Discretion, Place};
 use super::host::{Host, Launch};
 use super::machine::{Effect, Event, Phase, SpawnFailure, Stage as StopStage, StopMode, Tick, step};
 use super::news::News;
+use super::snapshot::Stage;
 
 impl<H: Host> Supervisor<H> {
     /// Lets the machine decide about one bot, performs its effects and tells what changed.
@@ -122,6 +123,9 @@ impl<H: Host> Supervisor<H> {
     }
 
     pub(super) fn launch_due(&mut self) {
+        if self.stage == Stage::Leaving {
+            return;
+        }
         while !self.launches.is_empty() && self.next_launch_at <= self.host.now() {
             let Some((bot, run)) = self.launches.pop_front() else {
                 return;

@@ -40,6 +40,9 @@ pub enum Stage {
     Running,
     Stopping,
     Stopped,
+    /// It goes, and its bots go on.
+    Leaving,
+    Left,
 }
 
 /// One bot. What is unknown is None.

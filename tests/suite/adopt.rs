@@ -520,6 +520,55 @@ fn supervisors_that_are_started_at_once_are_one() {
 }
 
 #[test]
+fn a_supervisor_may_leave_its_bots() {
+    let home = Home::new();
+    home.create("shop", SLEEPER);
+    home.create("other", SLEEPER);
+    home.create("broken", "exit 1");
+    home.set("broken", &["restart.max_restarts=1"]);
+    home.ok(&["bot", "stop", "other"]);
+    home.run(&["start"]);
+    home.wait_state("broken", "failed");
+    let (pid, old) = (home.pid("shop"), home.supervisor_pid());
+    home.ok(&["stop", "--keep-bots"])
+        .says(&[&format!("supervisor (pid {old}); 1 bot goes on")]);
+    assert!(is_alive(pid) && !is_alive(old));
+    home.run(&["status"]).code(3);
+    home.ok(&["stop", "--keep-bots"]).says(&["no supervisor runs"]);
+    home.run(&["start"]).code(1);
+    let states = ["shop", "other", "broken"].map(|bot| home.state(bot));
+    assert_eq!(states, ["running", "stopped", "failed"]);
+    assert_eq!((home.pid("shop"), copies(&home, "shop")), (pid, 1));
+    assert_eq!(home.count_events("broken", "exited"), 2);
+    home.run(&["stop", "--keep-bots", "--force"]).code(2);
+}
+
+#[test]
+fn a_supervisor_that_leaves_waits_for_what_it_has_begun() {
+    let home = Home::new();
+    let bots: Vec<String> = (0..6).map(|number| format!("bot-{number}")).collect();
+    for bot in &bots {
+        home.create(bot, SLEEPER);
+    }
+    let mut start = home.spawn(&["start"]);
+    wait_until("it is starting them", &home, || {
+        home.path("run/bot-0/run.json").exists()
+    });
+    home.ok(&["stop", "--keep-bots"]);
+    start.end(&home);
+    home.ok(&["start"]);
+    for bot in &bots {
+        assert_eq!((home.state(bot), copies(&home, bot)), ("running".to_owned(), 1));
+        assert_eq!(home.bot(bot)["restarts"], 0);
+    }
+    // A signal is the request to stop, bots included.
+    let supervisor = home.supervisor_pid();
+    kill(supervisor, Signal::TERM);
+    wait_until("it has stopped", &home, || !is_alive(supervisor));
+    home.assert_nothing_left();
+}
+
+#[test]
 fn stop_without_a_supervisor_ends_what_it_left() {
     for args in [&["stop"][..], &["stop", "--force"], &["bot", "stop", "--all"]] {
         let home = Home::new();

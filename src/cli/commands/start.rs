@@ -83,7 +83,11 @@ fn lasting(client: &Client, timeout: Duration) -> Result<Option<Identity>, Failu
 /// Whether a supervisor has ended or is about to.
 fn is_leaving(client: &Client, supervisor: &Identity) -> bool {
     let stage = client.snapshot_of(supervisor).map(|snapshot| snapshot.supervisor.stage);
-    !supervisor.is_alive() || matches!(stage, Some(Stage::Stopping | Stage::Stopped))
+    let is_ending = |stage| match stage {
+        Stage::Stopping | Stage::Stopped | Stage::Leaving | Stage::Left => true,
+        Stage::Adopting | Stage::Running => false,
+    };
+    !supervisor.is_alive() || stage.is_some_and(is_ending)
 }
 
 /// One line for each bot that is not as it is wanted.
@@ -115,7 +119,7 @@ fn foreground(client: &Client, verbose: u8) -> Result<Exit, Failure> {
 /// How a foreground supervisor's end is told.
 pub(in crate::cli) fn ended(outcome: Outcome) -> Result<Exit, Failure> {
     match outcome {
-        Outcome::Stopped => Ok(Exit::Done),
+        Outcome::Stopped | Outcome::Left => Ok(Exit::Done),
         Outcome::AlreadyRunning { pid } => {
             let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
             Err(Failure::Refused(format!(
@@ -142,7 +146,7 @@ pub(in crate::cli) fn status_observer(home: Home, tell: impl Fn(&str) + 'static)
             None => view.summary.starting == 0,
             Some(at) => now.since(at) >= STATUS_EVERY,
         };
-        let is_last = snapshot.supervisor.stage == Stage::Stopped;
+        let is_last = matches!(snapshot.supervisor.stage, Stage::Stopped | Stage::Left);
         if (is_due || is_last) && told.0 != line {
             tell(&line);
             *told = (line, Some(now));
@@ -189,6 +193,13 @@ fn launch(client: &Client) -> Result<Identity, Failure> {
             .map_err(Failure::io("cannot wait for the supervisor"))?;
         let waited = clock::now().since(begun);
         match status {
+            // It was the supervisor, and somebody has stopped it already.
+            Some(status)
+                if status.success()
+                    && let Some(ended) = published_by(client, child.id()) =>
+            {
+                return Ok(ended);
+            }
             // It left the home to another one, which may need a moment more.
             Some(status) if status.success() && waited < LOCK_RETRY_TIME + OPEN_TIME_MAX => {}
             Some(_) => return Err(Failure::Refused(last_words(&mut child))),
@@ -202,6 +213,12 @@ fn launch(client: &Client) -> Result<Identity, Failure> {
         }
         std::thread::sleep(LOOK_EVERY);
     }
+}
+
+/// The supervisor of this pid, if it came so far as to publish anything.
+fn published_by(client: &Client, pid: u32) -> Option<Identity> {
+    let published = client.snapshot().map(|snapshot| snapshot.supervisor.identity);
+    published.filter(|identity| identity.pid == pid && identity.is_of_this_boot())
 }
 
 /// What a supervisor that could not start has said.
@@ -238,7 +255,7 @@ pub(in crate::cli) fn supervise(home: &Home) -> Exit {
         observer: Some(observer),
     };
     match daemon::run(home, options) {
-        Ok(Outcome::Stopped | Outcome::AlreadyRunning { .. }) => Exit::Done,
+        Ok(Outcome::Stopped | Outcome::Left | Outcome::AlreadyRunning { .. }) => Exit::Done,
         Err(error) => {
             tracing::error!("{error}");
             crate::cli::ended(&error.into())

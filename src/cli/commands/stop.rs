@@ -25,6 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// still have bots whose supervisor was killed: those are ended here.
 pub(in crate::cli) fn run(client: &Client, stop: &Stop) -> Result<Exit, Failure> {
     let begun = clock::now();
+    if stop.keep_bots {
+        return leave(client, stop, begun);
+    }
     match client.supervisor() {
         None => {
             let strays = end_strays(client, stop, begun)?;
@@ -47,6 +50,46 @@ pub(in crate::cli) fn run(client: &Client, stop: &Stop) -> Result<Exit, Failure>
             ));
         }
     }
+    Ok(Exit::Done)
+}
+
+/// Ends the supervisor alone.
+fn leave(client: &Client, stop: &Stop, begun: Moment) -> Result<Exit, Failure> {
+    let Some(supervisor) = client.supervisor() else {
+        output::note("no supervisor runs");
+        return Ok(Exit::Done);
+    };
+    if let Err(failure) = client
+        .store()
+        .and_then(|store| client.audit(&store, "stop", None, "keep bots"))
+    {
+        output::note(&format!("this stop is not in the audit: {failure}"));
+    }
+    match client.call(&supervisor, "shutdown", json!({"keep_bots": true})) {
+        Ok(_) | Err(Failure::NoSupervisor { .. }) => {}
+        Err(failure) => return Err(failure),
+    }
+    while supervisor.is_alive() {
+        check_time(stop.timeout, begun)?;
+        std::thread::sleep(LOOK_EVERY);
+    }
+    let alive = match client.read_store()? {
+        None => 0,
+        Some(store) => {
+            let bots = store.bots().list()?;
+            let runs = bots.iter().filter_map(|bot| client.last_run(&bot.id));
+            runs.filter(|run| run.process.is_alive()).count()
+        }
+    };
+    let go_on = if alive == 1 {
+        "1 bot goes on".to_owned()
+    } else {
+        format!("{alive} bots go on")
+    };
+    output::note(&format!(
+        "stopped: supervisor (pid {}); {go_on}, and the next start takes over",
+        supervisor.pid
+    ));
     Ok(Exit::Done)
 }
 

@@ -207,3 +207,44 @@ fn what_was_stored_while_no_supervisor_ran_is_obeyed() {
     assert!(simulation.supervisor.fleet.get(&id_of("gone")).is_none());
     assert_eq!(simulation.world().launched.len(), 3);
 }
+
+#[test]
+fn a_supervisor_that_leaves_begins_nothing_and_waits_for_what_it_began() {
+    let mut world = World::new(vec![bot("shop", 1), bot("slow", 2), bot("late", 3)]);
+    world.manners.insert(id_of("slow"), Manner::Mute);
+    world.pace.start_delay = millis(100);
+    let mut simulation = Simulation::of(world);
+    simulation.pass(millis(150));
+    let (shop, slow) = (simulation.run("shop"), simulation.run("slow"));
+    simulation.post_command("shutdown", json!({"keep_bots": true}));
+    simulation.hear(News::Inbox);
+    simulation.world().end(&shop, code(1));
+    simulation.pass(seconds(5));
+    assert!(!simulation.is_over, "a spawn is not answered yet");
+    let launched = |it: &Simulation| ["shop", "slow", "late"].map(|name| it.launches_of(name));
+    assert_eq!(launched(&simulation), [1, 1, 0]);
+    let bot = id_of("slow");
+    simulation.world().shims.get_mut(&slow).unwrap().has_reported = true;
+    simulation.world().records.insert(bot.clone(), slow.clone());
+    simulation.hear(News::Spawned { bot, run: slow, pid: 5 });
+    simulation.pass(millis(100));
+    assert!(simulation.is_over);
+    assert_eq!(
+        simulation
+            .supervisor
+            .host
+            .issues
+            .last()
+            .unwrap()
+            .snapshot
+            .supervisor
+            .stage,
+        Stage::Left
+    );
+    let mut simulation = simulation.kill_supervisor();
+    simulation.pass(seconds(5));
+    assert_eq!(launched(&simulation), [2, 1, 1]);
+    let line = simulation.status("shop");
+    assert_eq!((line.state.as_str(), line.restarts), ("running", 1));
+    assert_eq!(simulation.facts_of("shop", "exited").len(), 1);
+}
