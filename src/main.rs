@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use multibot::run::handover::{CHECK_VERB, RESUME_VERB};
 use multibot::run::{RUNNER_VERB, SHIM_VERB};
 use multibot::{cli, shim};
 
@@ -19,6 +20,13 @@ fn main() -> ExitCode {
     }
     if verb.as_deref() == Some(cli::SUPERVISE_VERB.as_ref()) {
         return cli::supervise(std::env::args_os().nth(2).unwrap_or_default().into()).into();
+    }
+    let argument = |place| std::env::args_os().nth(place).unwrap_or_default();
+    if verb.as_deref() == Some(RESUME_VERB.as_ref()) {
+        return cli::resume(argument(2).into(), &argument(3).to_string_lossy()).into();
+    }
+    if verb.as_deref() == Some(CHECK_VERB.as_ref()) {
+        return cli::check(argument(2).into()).into();
     }
     cli::main().into()
 }

@@ -54,8 +54,14 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["Command::new", "posix_spawn", "libc::fork"],
-        &["shim/spawn.rs", "supervisor/shims.rs", "cli/commands/start.rs"],
-        "processes are started in three places: the bot, its shim, the supervisor",
+        &[
+            "shim/spawn.rs",
+            "supervisor/shims.rs",
+            "cli/commands/start.rs",
+            "cli/commands/upgrade.rs",
+            "run/handover.rs",
+        ],
+        "processes are started where it is told: the bot, its shim, the supervisor, and the next one",
     ),
     (
         &["unsafe"],

@@ -84,6 +84,18 @@ pub enum Verb {
     #[command(after_long_help = examples::text("stop"))]
     Stop(Stop),
 
+    /// Have another version of multibot take over the supervisor and its bots
+    ///
+    /// The new program first looks at the home and says whether it can take it over; if not, nothing
+    /// changes. Then the supervisor begins nothing more and becomes the new program: its pid stays, and
+    /// every bot goes on as the process that it is. A program that is not ready in time, or ends at once,
+    /// is followed by the previous one. What a new schema cannot undo is taken back from a copy.
+    ///
+    /// Keep this command running until it has ended: it brings the previous version back if the new one
+    /// dies before it can do that by itself.
+    #[command(after_long_help = examples::text("upgrade"))]
+    Upgrade(Upgrade),
+
     /// Show what every bot is doing, and whether all is well
     ///
     /// One row for each bot: what is wanted, what is so, and why. The last line counts them. The states
@@ -190,6 +202,17 @@ pub struct Stop {
     /// Without it this waits until all bots are down, or one cannot be brought down.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Upgrade {
+    /// The program that takes over; without it, this very program
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
+
+    /// How long the new program may take until it has taken over
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s")]
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, Args)]

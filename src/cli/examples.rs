@@ -78,6 +78,13 @@ const TABLE: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "upgrade",
+        &[
+            example("This program, newly installed, takes over", "multibot upgrade"),
+            example("Another one does", "multibot upgrade --binary /usr/local/bin/multibot"),
+        ],
+    ),
+    (
         "status",
         &[
             example("How is everything", "multibot status"),

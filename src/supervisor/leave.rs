@@ -1,9 +1,15 @@
 //! A supervisor that leaves while its bots go on: nothing new is begun, what was begun is seen to its end,
 //! and then the next supervisor, or the next version of this one, finds everything noted.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
 use super::event_loop::Supervisor;
 use super::host::Host;
 use super::snapshot::Stage;
+use crate::model::limits::UPGRADE_TIME_MAX;
 use crate::model::units::Moment;
 
 impl<H: Host> Supervisor<H> {
@@ -11,6 +17,9 @@ impl<H: Host> Supervisor<H> {
     pub(super) fn begin_leave(&mut self, parting: Parting) -> Result<(), String> {
         if self.stage != Stage::Running {
             return Err("the supervisor is stopping its bots".to_owned());
+        }
+        if self.identity.in_terminal && matches!(parting, Parting::Upgrade(_)) {
+            return Err("it belongs to a terminal (multibot up): end it there and start it anew".to_owned());
         }
         self.host.log("supervisor is leaving; its bots go on");
         self.stage = Stage::Leaving;
@@ -53,4 +62,27 @@ pub enum Parting {
     Stop,
     /// Its bots go on without it.
     KeepBots,
+    /// Its bots go on under the program that this process becomes.
+    Upgrade(Upgrade),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    pub program: PathBuf,
+    /// How long the next program may take until it has taken over.
+    pub patience: Duration,
+}
+
+impl Upgrade {
+    /// From an operator's command.
+    pub(super) fn of(payload: &Value) -> Result<Upgrade, String> {
+        let program = PathBuf::from(payload["program"].as_str().unwrap_or_default());
+        if !program.is_absolute() {
+            return Err("the program must be named by its whole path".to_owned());
+        }
+        let patience = payload["patience_ms"]
+            .as_u64()
+            .map_or(UPGRADE_TIME_MAX, Duration::from_millis);
+        Ok(Upgrade { program, patience })
+    }
 }

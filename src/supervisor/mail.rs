@@ -14,7 +14,7 @@ use crate::spool::is_ulid;
 use super::event_loop::Supervisor;
 use super::fleet::{Member, Speaks};
 use super::host::Host;
-use super::leave::Parting;
+use super::leave::{Parting, Upgrade};
 use super::machine::{Event, Phase, StopMode, Then};
 use super::snapshot::Stage;
 
@@ -298,6 +298,10 @@ impl<H: Host> Supervisor<H> {
                 } else {
                     self.begin_stop(mode);
                 }
+                Ok(json!({}))
+            }
+            "upgrade" => {
+                self.begin_leave(Parting::Upgrade(Upgrade::of(&envelope.payload)?))?;
                 Ok(json!({}))
             }
             "reload" => Ok(json!({"restarted": self.reload()?})),

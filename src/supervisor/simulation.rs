@@ -516,6 +516,9 @@ impl Simulation {
             started_at: 0,
             stage: Stage::Adopting,
             notes: Vec::new(),
+            image: 0,
+            came_back: None,
+            in_terminal: false,
         };
         let mut simulation = Simulation {
             supervisor: Supervisor::new(world, about),

@@ -249,6 +249,20 @@ impl Home {
         found.unwrap()
     }
 
+    /// The same for a home whose supervisor may not be there yet.
+    pub(crate) fn wait_state_when_up(&self, bot: &str, state: &str) {
+        wait_until("a supervisor runs", self, || {
+            self.status()["supervisor"]["pid"].is_u64()
+        });
+        self.wait_state(bot, state);
+    }
+
+    /// How often this stands in the audit.
+    pub(crate) fn audit_actions(&self, action: &str) -> usize {
+        let entries = self.ok(&["audit", "--json", "-n", "1000"]).records();
+        entries.iter().filter(|entry| entry["action"] == action).count()
+    }
+
     pub(crate) fn supervisor_pid(&self) -> u32 {
         let status = self.status();
         let pid = status["supervisor"]["pid"].as_u64();

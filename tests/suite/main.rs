@@ -28,3 +28,5 @@ mod spool;
 mod supervise;
 #[cfg(test)]
 mod up;
+#[cfg(all(test, debug_assertions))]
+mod upgrade;

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::resume;
 use crate::cli::args::Start;
 use crate::cli::client::{Client, is_well};
 use crate::cli::exit::Exit;
@@ -104,22 +105,34 @@ pub(in crate::cli) fn tell_unwell(bots: &[BotStatus]) {
 
 /// Runs the supervisor in this very process.
 fn foreground(client: &Client, verbose: u8) -> Result<Exit, Failure> {
-    let listener: crate::trace::Listener = Box::new(|line: &str| output::note(line));
     let home = client.home.clone();
     let observer = status_observer(home, output::note);
     let options = Options {
         verbose,
         hangup: Hangup::Reload,
-        listener: Some(listener),
+        listener: Some(listener()),
         observer: Some(observer),
+        succession: None,
+        in_terminal: false,
     };
-    ended(daemon::run(&client.home, options)?)
+    Ok(resume::end(
+        &client.home,
+        daemon::run(&client.home, options)?,
+        true,
+        verbose,
+    ))
+}
+
+/// Shows the supervisor's log on the terminal, or to the service manager.
+pub(super) fn listener() -> crate::trace::Listener {
+    Box::new(|line: &str| output::note(line))
 }
 
 /// How a foreground supervisor's end is told.
 pub(in crate::cli) fn ended(outcome: Outcome) -> Result<Exit, Failure> {
     match outcome {
-        Outcome::Stopped | Outcome::Left => Ok(Exit::Done),
+        // Where another program could take over, it has by now.
+        Outcome::Stopped | Outcome::Left | Outcome::Upgrade { .. } => Ok(Exit::Done),
         Outcome::AlreadyRunning { pid } => {
             let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
             Err(Failure::Refused(format!(
@@ -253,9 +266,11 @@ pub(in crate::cli) fn supervise(home: &Home) -> Exit {
         hangup: Hangup::Reload,
         listener: None,
         observer: Some(observer),
+        succession: None,
+        in_terminal: false,
     };
     match daemon::run(home, options) {
-        Ok(Outcome::Stopped | Outcome::Left | Outcome::AlreadyRunning { .. }) => Exit::Done,
+        Ok(outcome) => resume::end(home, outcome, false, 0),
         Err(error) => {
             tracing::error!("{error}");
             crate::cli::ended(&error.into())

@@ -212,7 +212,7 @@ fn end_all(strays: &[RunRecord], force: bool, timeout: Option<Duration>, begun: 
 }
 
 /// Signals exactly this process; one that has ended needs none.
-fn signal(process: &Identity, signal: Signal) {
+pub(super) fn signal(process: &Identity, signal: Signal) {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else {
         return;
     };
