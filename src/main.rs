@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use multibot::run::handover::{CHECK_VERB, RESUME_VERB};
 use multibot::run::{RUNNER_VERB, SHIM_VERB};
-use multibot::{cli, shim};
+use multibot::{cli, init, shim};
 
 fn main() -> ExitCode {
     // The shim comes before everything else: what it does not touch costs no memory once per bot.
@@ -12,6 +12,9 @@ fn main() -> ExitCode {
     if verb.as_deref() == Some(SHIM_VERB.as_ref()) {
         shim::main();
         return ExitCode::SUCCESS;
+    }
+    if std::process::id() == init::FIRST_PID {
+        return init::main();
     }
     // Whatever is created below is the operator's alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));

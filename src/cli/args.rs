@@ -60,7 +60,8 @@ pub enum Verb {
     /// Creates or updates the bots that PATH describes, as `multibot apply` does, then runs the
     /// supervisor in this terminal and follows the logs of all bots. Ctrl-C stops the bots and ends it.
     ///
-    /// Good for trying things out, and for containers. `multibot start` does the same in the background.
+    /// Good for trying things out, and for containers: as process 1 multibot reaps orphans, hands signals on,
+    /// and has a child supervise. `multibot start` does the same as this in the background.
     #[command(after_long_help = examples::text("up"))]
     Up(Up),
 

@@ -11,6 +11,8 @@ mod harness;
 #[cfg(test)]
 mod home;
 #[cfg(test)]
+mod init;
+#[cfg(test)]
 mod logs;
 #[cfg(test)]
 mod loopback;
@@ -28,5 +30,6 @@ mod spool;
 mod supervise;
 #[cfg(test)]
 mod up;
-#[cfg(all(test, debug_assertions))]
+#[cfg(test)]
+#[cfg(debug_assertions)]
 mod upgrade;
