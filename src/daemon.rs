@@ -15,7 +15,6 @@ use crate::clock;
 use crate::config::{Faults, SupervisorSettings, read_supervisor};
 use crate::home::{Home, HomeError};
 use crate::log::LogFile;
-use crate::model::bot::BotId;
 use crate::model::limits::{LOCK_RETRY_TIME, QUEUE_LEN_MAX, REPLY_AGE_MAX};
 use crate::monitor::sampler;
 use crate::run::identity::Identity;
@@ -25,7 +24,8 @@ use crate::spool::{self, Mailbox};
 use crate::store::{self, Access, Store};
 use crate::supervisor::environment::Account;
 use crate::supervisor::event_loop::Supervisor;
-use crate::supervisor::host::{Host, UsageTarget};
+use crate::supervisor::host::UsageTarget;
+use crate::supervisor::leave::{Parting, Upgrade};
 use crate::supervisor::machine::StopMode;
 use crate::supervisor::news::News;
 use crate::supervisor::process::{Observer, Parts, ProcessHost, TellSampler};
@@ -45,6 +45,19 @@ pub struct Options {
     pub listener: Option<trace::Listener>,
     /// Sees every snapshot before it is published.
     pub observer: Option<Observer>,
+    /// What the program before this one in the same process has left; None for a first one.
+    pub succession: Option<Succession>,
+    /// It ends with its terminal, and no other program can take its place.
+    pub in_terminal: bool,
+}
+
+/// How a program takes the place of another one.
+#[derive(Debug, Default)]
+pub struct Succession {
+    pub lock: Option<Lock>,
+    pub image: u32,
+    /// Why the one that was to run does not.
+    pub came_back: Option<String>,
 }
 
 /// What SIGHUP means.
@@ -56,9 +69,17 @@ pub enum Hangup {
 }
 
 /// How a supervisor ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Outcome {
     Stopped,
+    /// The bots go on.
+    Left,
+    /// The bots go on, and another program is to take them over while the lock is held.
+    Upgrade {
+        upgrade: Upgrade,
+        lock: Lock,
+        image: u32,
+    },
     /// Another supervisor has this home; its pid where it is known.
     AlreadyRunning {
         pid: Option<u32>,
@@ -94,7 +115,12 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
     receive_all_signals();
     // It was started through a path that is no name.
     let _ = rustix::thread::set_name(c"multibot");
-    let Some(lock) = take_lock(home)? else {
+    let succession = options.succession.unwrap_or_default();
+    let lock = match succession.lock {
+        Some(lock) => Some(lock),
+        None => take_lock(home)?,
+    };
+    let Some(lock) = lock else {
         return Ok(Outcome::AlreadyRunning {
             pid: holder(home).map(|identity| identity.pid),
         });
@@ -106,6 +132,14 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
         source,
     })?;
     start_log(home, &settings, options.verbose, options.listener)?;
+    if succession.came_back.is_some()
+        && let Some(aside) = Store::take_back(&home.database())?
+    {
+        tracing::warn!(
+            "the database is the copy from before; what came after is in {}",
+            aside.display()
+        );
+    }
     Store::migrate(&home.database())?;
     // A supervisor must not keep a file system busy that somebody wants to unmount.
     let _ = std::env::set_current_dir("/");
@@ -121,21 +155,32 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
         started_at: clock::stamp().unix_ms(),
         stage: Stage::Adopting,
         notes: Vec::new(),
+        image: succession.image,
+        came_back: succession.came_back,
+        in_terminal: options.in_terminal,
     };
-    supervise(host, about, &news)?;
-    tracing::info!("supervisor has stopped");
-    drop(lock);
-    Ok(Outcome::Stopped)
+    let parting = supervise(host, about, &news)?;
+    Ok(match parting {
+        Parting::Stop => {
+            tracing::info!("supervisor has stopped");
+            Outcome::Stopped
+        }
+        Parting::KeepBots => {
+            tracing::info!("supervisor has left; its bots go on");
+            Outcome::Left
+        }
+        Parting::Upgrade(upgrade) => {
+            tracing::info!("supervisor makes way for {}", upgrade.program.display());
+            let image = succession.image;
+            Outcome::Upgrade { upgrade, lock, image }
+        }
+    })
 }
 
-fn supervise(mut host: ProcessHost, about: snapshot::Supervisor, news: &Receiver<News>) -> Result<(), Error> {
-    let configured = host.load().map_err(Error::Open)?;
-    let bots: Vec<BotId> = configured.bots.iter().map(|bot| bot.id.clone()).collect();
-    let earlier = host.find_earlier(&bots);
+fn supervise(host: ProcessHost, about: snapshot::Supervisor, news: &Receiver<News>) -> Result<Parting, Error> {
     let mut supervisor = Supervisor::new(host, about);
-    supervisor.open(earlier).map_err(Error::Open)?;
-    supervisor.run(news);
-    Ok(())
+    supervisor.open().map_err(Error::Open)?;
+    Ok(supervisor.run(news))
 }
 
 /// Who holds a home, as its lock file tells; None where that process has ended.

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod home;
+pub mod init;
 pub mod log;
 pub mod model;
 pub mod monitor;

@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 6] = [
     // One thing each: what is on the disk, in the terminal, in time.
     &["clock", "config", "home", "log", "output", "run", "spool", "store"],
     // Programs that live side by side, and the supervisor's own log.
-    &["monitor", "runner", "shim", "supervisor", "trace"],
+    &["init", "monitor", "runner", "shim", "supervisor", "trace"],
     // Puts a supervisor together.
     &["daemon"],
     &["cli"],
@@ -54,8 +54,15 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["Command::new", "posix_spawn", "libc::fork"],
-        &["shim/spawn.rs", "supervisor/shims.rs", "cli/commands/start.rs"],
-        "processes are started in three places: the bot, its shim, the supervisor",
+        &[
+            "shim/spawn.rs",
+            "supervisor/shims.rs",
+            "cli/commands/start.rs",
+            "cli/commands/upgrade.rs",
+            "init.rs",
+            "run/handover.rs",
+        ],
+        "processes are started where it is told: the bot, its shim, the supervisor and the next one, the child of process 1",
     ),
     (
         &["unsafe"],

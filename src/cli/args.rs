@@ -60,7 +60,8 @@ pub enum Verb {
     /// Creates or updates the bots that PATH describes, as `multibot apply` does, then runs the
     /// supervisor in this terminal and follows the logs of all bots. Ctrl-C stops the bots and ends it.
     ///
-    /// Good for trying things out, and for containers. `multibot start` does the same in the background.
+    /// Good for trying things out, and for containers: as process 1 multibot reaps orphans, hands signals on,
+    /// and has a child supervise. `multibot start` does the same as this in the background.
     #[command(after_long_help = examples::text("up"))]
     Up(Up),
 
@@ -78,6 +79,9 @@ pub enum Verb {
     /// Every bot is asked to end by its stop signal (stop.signal) and has its grace (stop.grace, 10s by
     /// default); then it is killed with all that it started. Which bots are wanted does not change: the
     /// next `multibot start` brings the same ones back.
+    ///
+    /// SIGTERM to the supervisor does the same. Only --keep-bots, and a supervisor that is killed, leave
+    /// the bots running.
     #[command(after_long_help = examples::text("stop"))]
     Stop(Stop),
 
@@ -87,6 +91,18 @@ pub enum Verb {
     /// `multibot bot restart`.
     #[command(after_long_help = examples::text("restart"))]
     Restart(Stop),
+
+    /// Have another version of multibot take over the supervisor and its bots
+    ///
+    /// The new program first looks at the home and says whether it can take it over; if not, nothing
+    /// changes. Then the supervisor begins nothing more and becomes the new program: its pid stays, and
+    /// every bot goes on as the process that it is. A program that is not ready in time, or ends at once,
+    /// is followed by the previous one. What a new schema cannot undo is taken back from a copy.
+    ///
+    /// Keep this command running until it has ended: it brings the previous version back if the new one
+    /// dies before it can do that by itself.
+    #[command(after_long_help = examples::text("upgrade"))]
+    Upgrade(Upgrade),
 
     /// Show what every bot is doing, and whether all is well
     ///
@@ -183,11 +199,28 @@ pub struct Stop {
     #[arg(long)]
     pub force: bool,
 
+    /// Stop the supervisor alone; the bots go on, and the next start takes them over
+    ///
+    /// Their keepers go on with their logs and note how they end. Nothing restarts them meanwhile.
+    #[arg(long, conflicts_with = "force")]
+    pub keep_bots: bool,
+
     /// Stop waiting after this time; the stop itself goes on
     ///
     /// Without it this waits until all bots are down, or one cannot be brought down.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Upgrade {
+    /// The program that takes over; without it, this very program
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
+
+    /// How long the new program may take until it has taken over
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s")]
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, Args)]

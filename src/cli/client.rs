@@ -16,6 +16,8 @@ use crate::model::message::{Envelope, Kind, PRIORITY_CONTROL};
 use crate::model::units::Stamp;
 use crate::output::Progress;
 use crate::run::identity::Identity;
+use crate::run::record::{RunRecord, read_run};
+use crate::run::strays;
 use crate::spool::replies::{read_reply, reply_path};
 use crate::spool::{self, Durability, Mailbox, Poster, wait_for_file};
 use crate::store::{Access, AuditEntry, Store};
@@ -78,6 +80,15 @@ impl Client {
     pub(super) fn snapshot_of(&self, supervisor: &Identity) -> Option<Snapshot> {
         self.snapshot()
             .filter(|snapshot| snapshot.supervisor.identity == *supervisor)
+    }
+
+    /// The last run of a bot, alive or not. One whose record is torn is known by the lock that its shim
+    /// holds, as long as it lives.
+    pub(super) fn last_run(&self, bot: &BotId) -> Option<RunRecord> {
+        match read_run(&self.home.run_of(bot)) {
+            Ok(run) => run,
+            Err(_) => strays::trace(&self.home.lock_of(bot), bot.as_str()),
+        }
     }
 
     /// Checks that all these bots exist.

@@ -74,6 +74,14 @@ const TABLE: &[(&str, &[Example])] = &[
         &[
             example("Stop everything, gently", "multibot stop"),
             example("Stop everything now", "multibot stop --force"),
+            example("Leave the bots running", "multibot stop --keep-bots"),
+        ],
+    ),
+    (
+        "upgrade",
+        &[
+            example("This program, newly installed, takes over", "multibot upgrade"),
+            example("Another one does", "multibot upgrade --binary /usr/local/bin/multibot"),
         ],
     ),
     (

@@ -42,6 +42,24 @@ pub fn supervise(home: std::path::PathBuf) -> Exit {
     }
 }
 
+/// Takes a home over from the program that ran before in this process.
+pub fn resume(home: std::path::PathBuf, handover: &str) -> Exit {
+    // What a program that is not read well would have said is not needed to go on with the bots.
+    let handover = serde_json::from_str(handover).unwrap_or_default();
+    match Home::find(Some(home), |_| None) {
+        Ok(home) => commands::resume::resume(&home, handover),
+        Err(error) => ended(&error.into()),
+    }
+}
+
+/// Says whether this program could take a home over.
+pub fn check(home: std::path::PathBuf) -> Exit {
+    let checked = Home::find(Some(home), |_| None)
+        .map_err(Failure::from)
+        .and_then(|home| commands::resume::check(&home));
+    checked.unwrap_or_else(|failure| ended(&failure))
+}
+
 fn run(cli: Cli) -> Result<Exit, Failure> {
     if let Verb::Completions(completions) = &cli.verb {
         // Needs no home, so that it works where none can be found.
@@ -53,6 +71,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Start(start) => commands::start::run(&client, &start, cli.verbose),
         Verb::Stop(stop) => commands::stop::run(&client, &stop),
         Verb::Restart(restart) => commands::restart::run(&client, &restart, cli.verbose),
+        Verb::Upgrade(upgrade) => commands::upgrade::run(&client, &upgrade),
         Verb::Status(status) => commands::status::run(&client, &status),
         Verb::List(list) => commands::list::run(&client, &list),
         Verb::Bot(verb) => commands::bot::run(&client, verb),

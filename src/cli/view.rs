@@ -10,7 +10,7 @@ use crate::model::bot::{BotId, Platform, State};
 use crate::model::units::{Stamp, show_age, show_size};
 use crate::output::{Cell, Column, Paint, Style, Table};
 use crate::run::identity::Stat;
-use crate::run::record::{read_exit, read_run};
+use crate::run::record::read_exit;
 use crate::supervisor::snapshot::{BotStatus, LastExit, Snapshot};
 
 /// The home as JSON. Fields are documented in multibot-json(7) and only ever added.
@@ -180,8 +180,7 @@ fn look_without(client: &Client, now: Stamp) -> Result<View, Failure> {
 /// A bot as its run record tells it.
 fn at_rest(client: &Client, bot: &BotId) -> BotStatus {
     let dir = client.home.run_of(bot);
-    let run = read_run(&dir).ok().flatten();
-    let alive = run.filter(|run| run.process.is_alive());
+    let alive = client.last_run(bot).filter(|run| run.process.is_alive());
     let last_exit = read_exit(&dir)
         .ok()
         .flatten()

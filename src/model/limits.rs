@@ -49,3 +49,6 @@ pub const LOCK_RETRY_TIME: Duration = Duration::from_secs(1);
 pub const ORDERS_BYTES_MAX: usize = 128 * 1024;
 /// Missed answers to `status_request` that make a bot unhealthy.
 pub const MISSED_ANSWERS_MAX: u32 = 3;
+/// A program that has taken a home over answers for its bots within a second; one that does not in this
+/// time is not well, and the one before it comes back.
+pub const UPGRADE_TIME_MAX: Duration = Duration::from_secs(30);

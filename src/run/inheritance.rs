@@ -1,4 +1,10 @@
-//! What a supervisor must not hand on from whoever started it.
+//! What a supervisor must not hand on from whoever started it, and what it must to the program that it
+//! becomes.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::{FdFlags, fcntl_setfd};
 
 /// Variables that a bot or a service manager gives its own children. A supervisor that was started
 /// from among them must not hand them on, nor be taken for one of their processes.
@@ -45,4 +51,25 @@ pub fn receive_all_signals() {
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
     }
+}
+
+/// Lets an open file survive an exec; returns its number, by which the next program finds it.
+pub fn hand_on(file: impl AsFd) -> io::Result<RawFd> {
+    fcntl_setfd(&file, FdFlags::empty())?;
+    Ok(file.as_fd().as_raw_fd())
+}
+
+/// Takes over an open file that the program before this one has handed on. None where nothing is open
+/// under that number, or one of the standard three.
+#[expect(unsafe_code, reason = "a number from outside has no safe way to an owned file")]
+pub fn take_over(number: RawFd) -> Option<OwnedFd> {
+    std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).ok()?;
+    if number < FIRST_EXTRA_FILE.cast_signed() {
+        return None;
+    }
+    // SAFETY: the number is open, and nobody in this program owns it: it is called first of all, before
+    // anything else was opened, and once for each number that was handed on.
+    let file = unsafe { OwnedFd::from_raw_fd(number) };
+    fcntl_setfd(&file, FdFlags::CLOEXEC).ok()?;
+    Some(file)
 }

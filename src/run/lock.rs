@@ -6,7 +6,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// A lock that is held until this value is dropped or the process ends, however it ends.
@@ -33,6 +34,25 @@ impl Lock {
         }
     }
 
+    /// The lock that the program before this one in the same process held, if this open file is it.
+    pub fn inherited(path: &Path, file: OwnedFd) -> io::Result<Option<Lock>> {
+        let file = File::from(file);
+        let (mine, named) = (file.metadata()?, std::fs::metadata(path)?);
+        if (mine.dev(), mine.ino()) != (named.dev(), named.ino()) {
+            return Ok(None);
+        }
+        match fs2::FileExt::try_lock(&file) {
+            Ok(()) => Ok(Some(Lock { file })),
+            Err(fs2::TryLockError::WouldBlock) => Ok(None),
+            Err(fs2::TryLockError::Error(source)) => Err(source),
+        }
+    }
+
+    /// The same lock once more: it is free when both are gone.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
+    }
+
     /// Writes who holds the lock into its file, for those who want to talk to the holder.
     pub fn sign(&self, text: &str) -> io::Result<()> {
         use std::os::unix::fs::FileExt;
@@ -53,6 +73,13 @@ mod tests {
         held.sign("somebody").unwrap();
         assert!(Lock::take(&path).unwrap().is_none());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody");
+        let shared = held.share().unwrap();
+        drop(held);
+        assert!(Lock::take(&path).unwrap().is_none());
+        let other = File::open(dir.path()).unwrap().into();
+        assert!(Lock::inherited(&path, other).unwrap().is_none());
+        let held = Lock::inherited(&path, shared).unwrap().unwrap();
+        assert!(Lock::take(&path).unwrap().is_none());
         drop(held);
         assert!(Lock::take(&path).unwrap().is_some());
     }

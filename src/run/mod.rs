@@ -1,6 +1,7 @@
 //! What the supervisor and the shim agree on: orders, records, locks, and how a process is told apart
 //! from a later one with the same pid. Neither side sees the other; both see this.
 
+pub mod handover;
 pub mod identity;
 pub mod inheritance;
 pub mod lock;
@@ -8,6 +9,7 @@ pub mod orders;
 pub mod process_tree;
 pub mod record;
 pub mod remains;
+pub mod strays;
 
 /// This very program, also when its file was replaced or removed meanwhile.
 pub const SELF: &str = "/proc/self/exe";

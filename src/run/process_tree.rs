@@ -59,7 +59,7 @@ fn has_mark(pid: u32, entry: &str) -> bool {
         .is_ok_and(|bytes| bytes.split(|byte| *byte == 0).any(|known| known == entry.as_bytes()))
 }
 
-fn all_pids() -> impl Iterator<Item = u32> {
+pub(super) fn all_pids() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc")
         .into_iter()
         .flatten()

@@ -48,6 +48,10 @@ pub struct ExitRecord {
     /// Processes that outlive SIGKILL; the shim keeps its lock until they are gone.
     #[serde(default)]
     pub survivors: Vec<u32>,
+    /// The shim was told to end the bot. An end that nobody asked for is a failure, also when no
+    /// supervisor saw it.
+    #[serde(default)]
+    pub asked: bool,
 }
 
 impl ExitRecord {
@@ -105,7 +109,8 @@ pub fn write_exit(run_dir: &Path, record: &ExitRecord) -> Result<(), RecordError
     write(run_dir, "exit.json", record)
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RecordError> {
+/// Reads one record; None where there is none.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RecordError> {
     let shown = || path.display().to_string();
     match fs::read(path) {
         Ok(bytes) => match serde_json::from_slice(&bytes) {
@@ -117,7 +122,8 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RecordError> {
     }
 }
 
-fn write<T: Serialize>(run_dir: &Path, name: &str, record: &T) -> Result<(), RecordError> {
+/// Replaces one record: readers see the old one or the new one, never half of one.
+pub fn write<T: Serialize>(run_dir: &Path, name: &str, record: &T) -> Result<(), RecordError> {
     let path = run_dir.join(name);
     let temporary = run_dir.join(format!(".{name}.new"));
     let attempt = || -> io::Result<()> {
@@ -151,6 +157,7 @@ mod tests {
             spawn_failed: None,
             at: 5,
             survivors: vec![],
+            asked: true,
         }
     }
 
@@ -175,7 +182,7 @@ mod tests {
     fn fields_of_a_later_version_are_ignored() {
         let text = r#"{"v":1,"run_id":"01","code":3,"signal":null,"at":5,"weather":"fine"}"#;
         let record: ExitRecord = serde_json::from_str(text).unwrap();
-        assert_eq!(record.end(), End::Code(3));
+        assert_eq!((record.end(), record.asked), (End::Code(3), false));
     }
 
     proptest! {

@@ -19,10 +19,19 @@ pub fn clear(record: &RunRecord, patience: Duration) -> Result<(), u32> {
     if !record.process.is_of_this_boot() {
         return Ok(());
     }
+    clear_all(|| living(record), patience)
+}
+
+/// Kills every process that bears the mark of this run, whatever has become of its record.
+pub fn clear_marked(run_id: &str, patience: Duration) -> Result<(), u32> {
+    clear_all(|| marked_living(run_id), patience)
+}
+
+fn clear_all(find: impl Fn() -> Vec<u32>, patience: Duration) -> Result<(), u32> {
     let step = Duration::from_millis(10);
     let mut waited = Duration::ZERO;
     loop {
-        let alive = living(record);
+        let alive = find();
         let Some(first) = alive.first().copied() else {
             return Ok(());
         };
@@ -47,7 +56,18 @@ pub fn living(record: &RunRecord) -> Vec<u32> {
         pids.push(record.process.pid);
         pids.extend(descendants(record.process.pid));
     }
-    for pid in marked(&format!("{RUN_MARK}={}", record.run_id)) {
+    for pid in marked_living(&record.run_id) {
+        if !pids.contains(&pid) {
+            pids.push(pid);
+        }
+    }
+    pids
+}
+
+/// Everybody who bears the mark of a run, and whoever descends from them.
+fn marked_living(run_id: &str) -> Vec<u32> {
+    let mut pids = Vec::new();
+    for pid in marked(&format!("{RUN_MARK}={run_id}")) {
         let gone = super::identity::Stat::of(pid).is_none_or(|stat| stat.is_zombie());
         if !gone && !pids.contains(&pid) {
             pids.extend(descendants(pid));

@@ -94,6 +94,7 @@ fn record_failure(orders: &Orders, failure: &Report) {
         spawn_failed: Some(why.clone()),
         at: clock::stamp().unix_ms(),
         survivors: Vec::new(),
+        asked: false,
     };
     let _ = write_exit(&orders.run_dir, &record);
 }
@@ -132,6 +133,8 @@ struct Keeper {
     signals: Signals,
     /// Set once the bot's first process is reaped.
     ended: Option<(WaitStatus, Stamp)>,
+    /// Whether the bot was to end before it did.
+    asked: bool,
     orders: Remembered,
 }
 
@@ -151,6 +154,7 @@ impl Keeper {
             capture,
             signals,
             ended: None,
+            asked: false,
             orders: Remembered {
                 run_dir: orders.run_dir.clone(),
                 run_id: orders.run_id.clone(),
@@ -212,9 +216,11 @@ impl Keeper {
     /// Acts on the supervisor's signals.
     fn obey(&mut self) {
         if self.signals.kill.swap(false, Ordering::Relaxed) {
+            self.asked |= self.ended.is_none();
             self.sweep();
         }
         if self.signals.terminate.swap(false, Ordering::Relaxed) && matches!(self.stage, Stage::Running) {
+            self.asked |= self.ended.is_none();
             sweep::signal_group(self.pid, self.orders.stop_signal);
             self.stage = Stage::Stopping {
                 kill_at: clock::now() + self.orders.grace,
@@ -284,6 +290,7 @@ impl Keeper {
             spawn_failed: None,
             at: at.unix_ms(),
             survivors,
+            asked: self.asked,
         };
         if let Err(error) = write_exit(&self.orders.run_dir, &record) {
             self.capture

@@ -12,6 +12,7 @@ mod keeper;
 mod spawn;
 mod sweep;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -24,7 +25,7 @@ use crate::model::limits::{ORDERS_BYTES_MAX, SWEEP_TIME_MAX};
 use crate::run::inheritance::receive_all_signals;
 use crate::run::lock::Lock;
 use crate::run::orders::{MediaOrders, Orders, Report};
-use crate::run::{record, remains};
+use crate::run::{record, remains, strays};
 
 /// Runs one bot to its end. The orders come over standard input, a socket, which also takes the
 /// report; whatever cannot be done is told there.
@@ -46,7 +47,7 @@ pub fn main() {
             return report(&mut supervisor, &Report::SpawnFailed { why });
         }
     };
-    if let Err(pid) = clear_previous(&orders.run_dir) {
+    if let Err(pid) = clear_previous(&orders) {
         return report(&mut supervisor, &Report::PreviousAlive { pid });
     }
     if let Some(media) = &orders.media
@@ -80,18 +81,42 @@ fn report(supervisor: &mut UnixStream, report: &Report) {
     }
 }
 
-/// The lock says that no shim lives, not that no bot does: one whose shim was killed may be left.
-/// A torn record cannot say whom to look for, so only the lock speaks then.
-fn clear_previous(run_dir: &Path) -> Result<(), u32> {
-    let Ok(Some(previous)) = record::read_run(run_dir) else {
-        return Ok(());
-    };
-    let ended = matches!(record::read_exit(run_dir), Ok(Some(exit)) if exit.run_id == previous.run_id && exit.survivors.is_empty());
-    if ended {
-        Ok(())
-    } else {
-        remains::clear(&previous, SWEEP_TIME_MAX)
+/// The lock says that no shim lives, not that no bot does: one whose shim was killed may be left. A torn
+/// record cannot say whom to look for; then everything that bears this bot's marks must be gone.
+fn clear_previous(orders: &Orders) -> Result<(), u32> {
+    match record::read_run(&orders.run_dir) {
+        Ok(None) => Ok(()),
+        Ok(Some(previous)) => {
+            let exit = record::read_exit(&orders.run_dir);
+            let ended = matches!(exit, Ok(Some(exit)) if exit.run_id == previous.run_id && exit.survivors.is_empty());
+            if ended {
+                Ok(())
+            } else {
+                remains::clear(&previous, SWEEP_TIME_MAX)
+            }
+        }
+        Err(_) => clear_marked(orders),
     }
+}
+
+fn clear_marked(orders: &Orders) -> Result<(), u32> {
+    let value = |name: &str| {
+        let mut entries = orders.env.iter();
+        entries
+            .find(|(known, _)| known == name)
+            .map_or("", |(_, value)| value.as_str())
+    };
+    let inbox = Path::new(value("MULTIBOT_INBOX"));
+    // ipc/<bot>/inbox
+    let ipc = inbox.parent().and_then(Path::parent).unwrap_or(inbox);
+    let found = strays::of_home(value("MULTIBOT_HOME_ID"), ipc);
+    let runs: BTreeSet<String> = found
+        .into_iter()
+        .filter(|it| it.bot == orders.bot)
+        .map(|it| it.run_id)
+        .collect();
+    runs.iter()
+        .try_for_each(|run| remains::clear_marked(run, SWEEP_TIME_MAX))
 }
 
 /// Makes the bot's media folders, empty ones if so ordered. Whatever else lies in `media.dir` is not

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, Params, Row};
 
 use super::error::explain;
 use super::file::{create_file, has_journal, immutable_uri, inspect};
-use super::schema::{self, MIGRATIONS, Migration, Upgrade};
+use super::schema::{self, Migration, Upgrade};
 use super::{Audit, Blocklist, Bots, Credentials, Error, Events};
 use crate::model::bot::BotId;
 
@@ -43,13 +43,13 @@ impl Store {
     /// Opens the database. Who opens a missing or empty one for writing creates it with mode 0600
     /// and the newest schema; two that do so at once make one database. An older schema is refused.
     pub fn open(path: &Path, access: Access) -> Result<Store, Error> {
-        Store::open_as(path, access, MIGRATIONS)
+        Store::open_as(path, access, schema::migrations())
     }
 
     /// Brings the schema up to date and tells what was done, None where nothing was to do. Makes a
     /// copy `multibot.db.v<old>.bak` first. The caller holds the supervisor's lock.
     pub fn migrate(path: &Path) -> Result<Option<Upgrade>, Error> {
-        Store::migrate_as(path, MIGRATIONS)
+        Store::migrate_as(path, schema::migrations())
     }
 
     /// Runs `work` as one transaction: all of its writes happen, or none when it returns an error.
@@ -189,7 +189,7 @@ impl Store {
         })
     }
 
-    fn connect_reader(path: &Path) -> Result<Store, Error> {
+    pub(super) fn connect_reader(path: &Path) -> Result<Store, Error> {
         inspect(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let first = Store::connect(path, path, flags, Access::Read);

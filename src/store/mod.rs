@@ -16,6 +16,7 @@ mod db;
 mod error;
 mod events;
 mod file;
+mod passage;
 mod schema;
 
 pub use audit::{Audit, AuditEntry};
@@ -25,4 +26,5 @@ pub use credentials::Credentials;
 pub use db::{Access, Store};
 pub use error::Error;
 pub use events::Events;
+pub use passage::Outlook;
 pub use schema::{Upgrade, Version};

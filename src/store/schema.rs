@@ -17,8 +17,14 @@ use super::{Error, Store};
 pub struct Version(i64);
 
 impl Version {
-    fn major(self) -> i64 {
+    /// Who knows this major can read the schema: minor steps only add.
+    pub(super) fn major(self) -> i64 {
         self.0 / 1000
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Version> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Version(major.parse::<i64>().ok()? * 1000 + minor.parse::<i64>().ok()?))
     }
 }
 
@@ -39,6 +45,7 @@ pub struct Upgrade {
 }
 
 /// The step that leads to `version` from the one before it in the list.
+#[derive(Clone)]
 pub(super) struct Migration {
     version: Version,
     sql: &'static str,
@@ -99,6 +106,37 @@ CREATE TABLE meta (
 ",
 }];
 
+/// The steps that this program knows.
+#[cfg(not(debug_assertions))]
+pub(super) fn migrations() -> &'static [Migration] {
+    MIGRATIONS
+}
+
+/// The steps that this program knows. A build for tests can play the release after this one, and what may
+/// go wrong with it: by the name of its file, so that each program that a process becomes is its own.
+#[cfg(debug_assertions)]
+pub(super) fn migrations() -> &'static [Migration] {
+    static KNOWN: std::sync::LazyLock<Vec<Migration>> = std::sync::LazyLock::new(|| {
+        let program = fs::read_link("/proc/self/exe").unwrap_or_default();
+        let newest = newest(MIGRATIONS).0;
+        let (version, sql) = match program.file_name().and_then(|name| name.to_str()) {
+            Some("multibot-next-minor") => (newest + 1, "CREATE TABLE rehearsal (x TEXT);"),
+            Some("multibot-next-major") => ((newest / 1000 + 1) * 1000, "CREATE TABLE rehearsal (x TEXT);"),
+            Some("multibot-next-lossy") => ((newest / 1000 + 1) * 1000, "DROP TABLE blocklist;"),
+            Some("multibot-next-broken") => (newest + 1, "INSERT INTO nowhere VALUES (1);"),
+            Some("multibot-next-stuck") => (
+                newest + 1,
+                "CREATE TABLE rehearsal AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x FROM n) \
+                 SELECT COUNT(*) FROM n;",
+            ),
+            _ => return MIGRATIONS.to_vec(),
+        };
+        let version = Version(version);
+        MIGRATIONS.iter().cloned().chain([Migration { version, sql }]).collect()
+    });
+    &KNOWN
+}
+
 /// The version that the file says it has; 0 where nobody has written one.
 pub(super) fn version(store: &Store) -> Result<Version, Error> {
     let found = store.row("read the schema version", "PRAGMA user_version", [], |row| row.get(0))?;
@@ -147,12 +185,12 @@ pub(super) fn migrate(store: &Store, migrations: &[Migration]) -> Result<Option<
     Ok(Some(Upgrade { from, to, backup }))
 }
 
-fn newest(migrations: &[Migration]) -> Version {
+pub(super) fn newest(migrations: &[Migration]) -> Version {
     migrations.last().map_or(Version(0), |last| last.version)
 }
 
 /// The version of a database that is multibot's and no newer than this program can read.
-fn known(store: &Store, newest: Version) -> Result<Version, Error> {
+pub(super) fn known(store: &Store, newest: Version) -> Result<Version, Error> {
     let found = version(store)?;
     let path = store.path().to_owned();
     if found == Version(0) && !has_tables(store)? {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::ledger::FailureCount;
 use crate::model::bot::{BotId, RestartPolicy};
 use crate::model::units::Moment;
 
@@ -43,6 +44,28 @@ impl Failures {
     /// Failures that the window still holds.
     pub fn recent(&self) -> usize {
         self.recent.len()
+    }
+
+    /// What must outlive the supervisor.
+    pub fn count(&self) -> FailureCount {
+        FailureCount {
+            recent: self.recent.iter().map(|at| at.0).collect(),
+            streak: self.streak,
+            on_probation: self.standing == Standing::Probation,
+        }
+    }
+
+    /// As an earlier supervisor counted them.
+    pub fn of(count: &FailureCount) -> Failures {
+        Failures {
+            recent: count.recent.iter().copied().map(Moment).collect(),
+            streak: count.streak,
+            standing: if count.on_probation {
+                Standing::Probation
+            } else {
+                Standing::Trusted
+            },
+        }
     }
 
     /// Notes a failure at `now` and says what follows.

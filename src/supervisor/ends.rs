@@ -1,17 +1,19 @@
-//! What becomes of runs, as their shims and records tell it: reports, ends, and at start the runs that
-//! an earlier supervisor left behind.
+//! What becomes of runs, as their shims and records tell it: reports and ends.
 
 use crate::model::bot::{BotId, End, RunId};
 use crate::model::limits::SWEEP_TIME_MAX;
+use crate::model::units::Stamp;
 use crate::run::orders::Report;
 use crate::run::record::{RunRecord, read_exit, read_run};
 use crate::run::remains;
+use crate::run::strays;
 
-use super::host::Host;
+use super::ledger;
 use super::machine::SpawnFailure;
 use super::news::News;
 use super::process::ProcessHost;
 use super::shims::{Heard, ShimNews};
+use super::survey::unproven;
 
 impl ProcessHost {
     /// What a shim has told or left behind, as news for the loop.
@@ -31,18 +33,40 @@ impl ProcessHost {
         }
     }
 
-    /// Another shim holds the bot: whoever that is, it is the one that runs.
+    /// A bot of the same name that is created later begins anew. A run that is not known to be over keeps
+    /// its record: the next shim must find what is left of it.
+    pub(super) fn forget_runs(&self, bot: &BotId) {
+        let dir = self.parts.home.run_of(bot);
+        let mut old = vec![ledger::remove(&dir)];
+        if let (Ok(Some(run)), Ok(Some(exit))) = (read_run(&dir), read_exit(&dir))
+            && run.run_id == exit.run_id
+            && exit.survivors.is_empty()
+        {
+            old.push(std::fs::remove_file(dir.join("run.json")));
+            old.push(std::fs::remove_file(dir.join("exit.json")));
+        }
+        for error in old.into_iter().filter_map(Result::err) {
+            tracing::error!("{bot}: cannot clear {}: {error}", dir.display());
+        }
+    }
+
+    /// Another shim holds the bot: whoever that is, it is the one that runs. Who it is tells its record,
+    /// or, where that is torn or not written yet, its lock.
     fn locked(&mut self, bot: BotId, run: RunId) -> News {
-        let holder = read_run(&self.parts.home.run_of(&bot)).ok().flatten();
+        let lock = self.parts.home.lock_of(&bot);
+        let recorded = read_run(&self.parts.home.run_of(&bot)).ok().flatten();
+        let traced = || strays::trace(&lock, bot.as_str());
+        let holder = recorded.filter(|record| record.shim.is_alive()).or_else(traced);
         let found = holder.and_then(|record| {
             let other = RunId::parse(&record.run_id)?;
             self.parts.shims.take_up(&bot, &other, &record.shim).ok()??;
             Some(SpawnFailure::Locked {
                 run: other,
                 pid: record.process.pid,
+                started_at: Stamp::from_unix_ms(record.started_at),
             })
         });
-        let failure = found.unwrap_or_else(|| SpawnFailure::Passing("another shim holds this bot".to_owned()));
+        let failure = found.unwrap_or_else(|| SpawnFailure::Unproven(unproven(&lock)));
         failed(bot, run, failure)
     }
 
@@ -60,22 +84,17 @@ impl ProcessHost {
             });
         }
         let record = match read_run(&dir) {
-            Ok(Some(record)) if record.run_id == run.as_str() => record,
+            Ok(Some(record)) if record.run_id == run.as_str() => Some(record),
             Ok(_) => {
                 let end = End::Unknown("the shim ended before the bot was started".to_owned());
                 return Some(News::Ended { bot, run, end });
             }
-            Err(error) => {
-                return Some(News::Ended {
-                    bot,
-                    run,
-                    end: End::Unknown(format!("shim killed; {error}")),
-                });
-            }
+            // Torn: what is left is found by its mark alone.
+            Err(_) => None,
         };
         let queue = self.parts.queue.clone();
         let hunt = move || {
-            let end = hunt_down(&record);
+            let end = hunt_down(&run, record.as_ref());
             // Only a loop that has ended takes no more news.
             let _ = queue.send(News::Ended { bot, run, end });
         };
@@ -88,54 +107,18 @@ impl ProcessHost {
             }
         }
     }
-
-    /// What the loop is told at start of runs whose shim still lives, and the end of all that has none.
-    pub fn find_earlier(&mut self, bots: &[BotId]) -> Vec<News> {
-        let mut news = Vec::new();
-        for bot in bots {
-            let record = match read_run(&self.parts.home.run_of(bot)) {
-                Ok(Some(record)) => record,
-                Ok(None) => continue,
-                Err(error) => {
-                    self.warn(&format!("{bot}: {error}; its lock decides"));
-                    continue;
-                }
-            };
-            let Some(run) = RunId::parse(&record.run_id) else {
-                continue;
-            };
-            match self.parts.shims.take_up(bot, &run, &record.shim) {
-                Ok(Some(())) => news.push(News::Earlier {
-                    bot: bot.clone(),
-                    run,
-                    pid: record.process.pid,
-                    started_at_ms: record.started_at,
-                }),
-                Ok(None) => self.clear_stray(bot, &record),
-                Err(error) => self.warn(&format!("{bot}: cannot look at shim {}: {error}", record.shim.pid)),
-            }
-        }
-        news
-    }
-
-    /// The shim of this run is gone; what it may have left must not run on beside a new one.
-    fn clear_stray(&self, bot: &BotId, record: &RunRecord) {
-        let ended = matches!(read_exit(&self.parts.home.run_of(bot)), Ok(Some(exit)) if exit.run_id == record.run_id);
-        if ended || !record.process.is_of_this_boot() {
-            return;
-        }
-        if let Err(pid) = remains::clear(record, SWEEP_TIME_MAX) {
-            tracing::error!("{bot}: pid {pid} of an earlier run cannot be killed");
-        }
-    }
 }
 
 fn failed(bot: BotId, run: RunId, failure: SpawnFailure) -> News {
     News::SpawnFailed { bot, run, failure }
 }
 
-fn hunt_down(record: &RunRecord) -> End {
-    match remains::clear(record, SWEEP_TIME_MAX) {
+fn hunt_down(run: &RunId, record: Option<&RunRecord>) -> End {
+    let outcome = match record {
+        Some(record) => remains::clear(record, SWEEP_TIME_MAX),
+        None => remains::clear_marked(run.as_str(), SWEEP_TIME_MAX),
+    };
+    match outcome {
         Ok(()) => End::Unknown("shim killed".to_owned()),
         Err(pid) => End::Unknown(format!("shim killed; pid {pid} cannot be killed")),
     }

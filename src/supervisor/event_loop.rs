@@ -14,6 +14,7 @@ use crate::model::units::{Moment, Stamp};
 
 use super::fleet::{Fleet, Member, Usage};
 use super::host::{Configuration, Host};
+use super::leave::Parting;
 use super::machine::{Event, Phase, SpawnFailure, Stage as StopStage, StopMode, Then};
 use super::news::{News, Pace};
 use super::snapshot::{self, Stage};
@@ -24,6 +25,7 @@ pub struct Supervisor<H: Host> {
     pub(super) fleet: Fleet<H::Posted>,
     pub(super) pace: Pace,
     pub(super) stage: Stage,
+    pub(super) parting: Parting,
     pub(super) identity: snapshot::Supervisor,
     pub(super) blocked: (u64, u64),
     /// Spawns that wait for their turn, so that many bots do not start in one instant.
@@ -56,6 +58,7 @@ impl<H: Host> Supervisor<H> {
             fleet: Fleet::default(),
             pace: Pace::default(),
             stage: Stage::Adopting,
+            parting: Parting::default(),
             identity,
             blocked: (0, 0),
             launches: VecDeque::new(),
@@ -71,43 +74,9 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
-    /// Takes up the home as it is: configuration first, then what earlier supervisors left running,
-    /// and only then anything new.
-    pub fn open(&mut self, earlier: Vec<News>) -> Result<(), String> {
-        let configuration = self.host.load()?;
-        self.take(&configuration);
-        for configured in configuration.bots {
-            self.add(configured);
-        }
-        self.publish_now();
-        for news in earlier {
-            self.handle(news);
-        }
-        self.stage = Stage::Running;
-        // In the order in which they were created. One that still runs under an earlier supervisor is
-        // wanted as well: it is started anew when that run ends by itself.
-        let mut bots: Vec<(u32, BotId)> = self
-            .fleet
-            .members()
-            .map(|(bot, member)| (member.index, bot.clone()))
-            .collect();
-        bots.sort_unstable();
-        for (_, bot) in bots {
-            if self.fleet.get(&bot).is_some_and(Member::is_desired) {
-                self.apply(&bot, Event::WantUp);
-            } else {
-                // A stop that was stored while no supervisor ran ends what an earlier one left.
-                self.apply(&bot, Event::WantDown(StopMode::Graceful));
-            }
-        }
-        self.unread.insert(None);
-        self.touch();
-        self.host.log("supervisor is ready");
-        Ok(())
-    }
-
-    /// Runs until a stop has been asked for and every bot is down, or cannot be brought down.
-    pub fn run(&mut self, queue: &Receiver<News>) {
+    /// Runs until a stop has been asked for and every bot is down, or cannot be brought down; or until it
+    /// is to leave its bots. Says which.
+    pub fn run(&mut self, queue: &Receiver<News>) -> Parting {
         loop {
             self.settle();
             if self.is_done() {
@@ -123,6 +92,7 @@ impl<H: Host> Supervisor<H> {
             self.turn(wake_at, first.into_iter().chain(more));
         }
         self.close();
+        self.parting.clone()
     }
 
     /// Sleeps until there is news or something is due. With nothing due it sleeps for ever.
@@ -137,9 +107,15 @@ impl<H: Host> Supervisor<H> {
     pub(super) fn wake_at(&self) -> Option<Moment> {
         let now = self.host.now();
         let mail = (!self.unread.is_empty()).then_some(now);
-        let launch = (!self.launches.is_empty()).then_some(self.next_launch_at);
+        let is_leaving = self.stage == Stage::Leaving;
+        let launch = (!self.launches.is_empty() && !is_leaving).then_some(self.next_launch_at);
         let rescan = self.host.rescan_every().map(|length| self.rescanned_at + length);
-        [mail, self.fleet.next_due(), self.publish_at, launch, rescan]
+        let due = if is_leaving {
+            self.spawn_deadlines().min()
+        } else {
+            self.fleet.next_due()
+        };
+        [mail, due, self.publish_at, launch, rescan]
             .into_iter()
             .flatten()
             .min()
@@ -176,14 +152,21 @@ impl<H: Host> Supervisor<H> {
         self.handle(News::Rescan);
     }
 
-    /// Whether a stop was asked for and nothing more can come of waiting.
+    /// Whether a stop or a leave was asked for and nothing more can come of waiting.
     pub(super) fn is_done(&self) -> bool {
-        self.stage == Stage::Stopping && self.is_at_rest()
+        match self.stage {
+            Stage::Stopping => self.is_at_rest(),
+            Stage::Leaving => self.is_quiet(),
+            Stage::Adopting | Stage::Running | Stage::Stopped | Stage::Left => false,
+        }
     }
 
     /// Says that it has stopped, also to commands that came too late.
     pub(super) fn close(&mut self) {
-        self.stage = Stage::Stopped;
+        self.stage = match self.stage {
+            Stage::Leaving => Stage::Left,
+            Stage::Adopting | Stage::Running | Stage::Stopping | Stage::Stopped | Stage::Left => Stage::Stopped,
+        };
         self.refuse_all();
         self.publish_now();
     }
@@ -210,18 +193,9 @@ impl<H: Host> Supervisor<H> {
             News::Rescan => self.rescan(),
             News::Spawned { bot, run, pid } => self.spawned(&bot, run, pid),
             News::SpawnFailed { bot, run, failure } => self.spawn_failed(&bot, run, failure),
-            News::Ended { bot, run, end } => self.ended(&bot, run, end),
-            News::Earlier {
-                bot,
-                run,
-                pid,
-                started_at_ms,
-            } => {
-                self.apply(&bot, Event::FoundEarlier { run, pid });
-                if let Some(member) = self.fleet.get_mut(&bot) {
-                    member.seen.pid = Some(pid);
-                    member.seen.started_at = Some(Stamp::from_unix_ms(started_at_ms));
-                }
+            News::Ended { bot, run, end } => {
+                let at = self.host.stamp();
+                self.ended(&bot, run, end, at);
             }
             News::Usage {
                 bot,
@@ -241,6 +215,8 @@ impl<H: Host> Supervisor<H> {
                     self.touch();
                 }
             }
+            // The next supervisor finds it passed as well.
+            News::LimitPassed { .. } if self.stage == Stage::Leaving => {}
             News::LimitPassed { bot, run, why, action } => self.limit_passed(&bot, run, why, action),
             // While the loop stops, a reload would start what is to go down.
             News::Reload => {
@@ -303,23 +279,40 @@ impl<H: Host> Supervisor<H> {
         }
         self.withdraw(bot);
         self.fact(bot, Some(run.clone()), "spawn_failed", &describe(&failure));
+        if let Some(member) = self.fleet.get_mut(bot) {
+            member.count(&run);
+        }
+        let winner = match &failure {
+            SpawnFailure::Locked { pid, started_at, .. } => Some((*pid, *started_at)),
+            _ => None,
+        };
         self.apply(bot, Event::SpawnFailed { run, failure });
+        if let Some((pid, started_at)) = winner
+            && let Some(member) = self.fleet.get_mut(bot)
+        {
+            (member.seen.pid, member.seen.started_at) = (Some(pid), Some(started_at));
+        }
         self.unread.insert(Some(bot.clone()));
     }
 
-    fn ended(&mut self, bot: &BotId, run: RunId, end: End) {
+    /// A run is over, since `at`.
+    pub(super) fn ended(&mut self, bot: &BotId, run: RunId, end: End, at: Stamp) {
         if !self.is_live(bot, &run) {
             return;
         }
         // What the bot said before it ended was said by this run, not by the next.
         self.read_all(bot);
         self.withdraw(bot);
-        let stamp = self.host.stamp();
         if let Some(member) = self.fleet.get_mut(bot) {
-            member.seen.last_end = Some((end.clone(), stamp));
+            member.seen.last_end = Some((end.clone(), at));
+            member.count(&run);
             self.targets_changed = true;
         }
-        self.fact(bot, Some(run.clone()), "exited", &end.to_string());
+        let told = match self.stage {
+            Stage::Adopting => format!("{end}, while no supervisor ran"),
+            Stage::Running | Stage::Stopping | Stage::Stopped | Stage::Leaving | Stage::Left => end.to_string(),
+        };
+        self.fact(bot, Some(run.clone()), "exited", &told);
         match self.fleet.get(bot).map(|member| member.bot.state()) {
             Some(State::Stopping) => self.host.log(&format!("{bot}: {end}")),
             Some(_) => self.host.warn(&format!("{bot}: {end}")),
@@ -389,6 +382,9 @@ impl<H: Host> Supervisor<H> {
     }
 
     fn fire_deadlines(&mut self) {
+        if self.stage == Stage::Leaving {
+            return self.abandon_late_spawns();
+        }
         let now = self.host.now();
         while let Some(bot) = self.fleet.due_by(now) {
             let Some(member) = self.fleet.get_mut(&bot) else {
@@ -425,6 +421,7 @@ impl<H: Host> Supervisor<H> {
             self.host.log("supervisor is stopping");
         }
         self.stage = Stage::Stopping;
+        self.parting = Parting::Stop;
         for bot in self.fleet.ids() {
             self.apply(&bot, Event::WantDown(mode));
         }
@@ -475,7 +472,7 @@ impl<P> Member<P> {
 
 fn describe(failure: &SpawnFailure) -> String {
     match failure {
-        SpawnFailure::Command(why) | SpawnFailure::Passing(why) => why.clone(),
+        SpawnFailure::Command(why) | SpawnFailure::Passing(why) | SpawnFailure::Unproven(why) => why.clone(),
         SpawnFailure::Locked { pid, .. } => format!("another shim holds this bot (pid {pid})"),
         SpawnFailure::PreviousAlive { pid } => format!("previous run still alive (pid {pid})"),
         SpawnFailure::Cancelled => "called back".to_owned(),

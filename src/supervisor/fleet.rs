@@ -8,6 +8,7 @@ use crate::model::bot::{BotId, End, RunId, Secret, Wanted};
 use crate::model::units::{Moment, Stamp};
 
 use super::host::BoxCounts;
+use super::ledger::Ledger;
 use super::machine::{Bot, Phase, Policy, deadline};
 use super::snapshot::{BotStatus, LastExit};
 
@@ -23,6 +24,17 @@ pub struct Member<P> {
     pub place: Place,
     pub bot: Bot,
     pub seen: Seen<P>,
+    pub counted: Counted,
+    /// The ledger as the host last took it.
+    pub noted: Ledger,
+}
+
+/// The newest runs whose ends the failures and restarts of a bot already include. Two, because a run that
+/// never came to be leaves the record of the one before it as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    pub ended: Option<RunId>,
+    pub refused: Option<RunId>,
 }
 
 /// Keeps secrets out of what a bot says of itself.
@@ -160,6 +172,16 @@ impl<P> Member<P> {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// The end of this run is about to be dealt with.
+    pub fn count(&mut self, run: &RunId) {
+        // A run without a pid was never heard to have begun.
+        let slot = match self.seen.pid {
+            Some(_) => &mut self.counted.ended,
+            None => &mut self.counted.refused,
+        };
+        *slot = Some(run.clone());
     }
 
     /// The run that what the bot says now comes from. A run that still waits for its launch has said

@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use crate::model::bot::{BotId, BotSpec, Limits, RunId, Secret, Wanted};
+use crate::model::bot::{BotId, BotSpec, End, Limits, RunId, Secret, Wanted};
 use crate::model::fact::Fact;
 use crate::model::message::Envelope;
 use crate::model::units::{Moment, Stamp};
 
-use super::machine::SpawnFailure;
+use super::ledger::Ledger;
+use super::machine::{Hold, SpawnFailure};
 use super::news::{News, Pace};
 use super::shims::Token;
-use super::snapshot::Snapshot;
+use super::snapshot::{BotStatus, Snapshot};
 
 /// A bot as the store holds it.
 #[derive(Clone, Debug)]
@@ -55,6 +56,43 @@ pub struct Mail<C> {
     pub claim: C,
 }
 
+/// What a supervisor that starts finds of one bot.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub bot: BotId,
+    /// What earlier supervisors of this boot left to know; empty after one that has stopped its bots.
+    pub ledger: Ledger,
+    pub remnant: Remnant,
+    /// What the last snapshot said of the run that still lives.
+    pub shown: Option<BotStatus>,
+    /// How its newest run that is over has ended, and when.
+    pub last_end: Option<(End, Stamp)>,
+}
+
+/// What is left of a bot's last run.
+#[derive(Clone, Debug)]
+pub enum Remnant {
+    /// Nothing of this boot, or nothing that the last supervisor did not end itself.
+    Nothing,
+    /// Its shim lives, and this host hears of its end.
+    Alive {
+        run: RunId,
+        pid: u32,
+        started_at: Stamp,
+        /// The bot's process has ended already, so, and whether the shim had been asked for that.
+        ending: Option<(End, bool)>,
+    },
+    /// It ended while nobody looked, or nobody had noted it yet.
+    Ended {
+        run: RunId,
+        end: End,
+        at: Stamp,
+        asked: bool,
+    },
+    /// Something that may be alive, and nobody can prove what.
+    Unclear(Hold),
+}
+
 /// The world, as the supervisor's loop may touch it.
 pub trait Host {
     /// A claimed mailbox file.
@@ -69,6 +107,14 @@ pub trait Host {
 
     /// Reads multibot.yaml and the store. The error is one line.
     fn load(&mut self) -> Result<Configuration, String>;
+    /// Takes stock of what earlier supervisors have left of these bots, and of others that are not
+    /// configured any more. What lives without a shim is ended here.
+    fn survey(&mut self, bots: &[BotId]) -> Vec<Found>;
+    /// Gives back what runs that are gone had claimed in a bot's mailboxes; only `live` still works.
+    /// Comes before anything is spawned.
+    fn recover_mail(&mut self, bot: &BotId, live: Option<&RunId>);
+    /// Notes what the next supervisor must know of a bot; holds when this returns.
+    fn note(&mut self, bot: &BotId, ledger: &Ledger);
     /// Understands what the file descriptors of a shim told of.
     fn look(&mut self, token: Token) -> Vec<News>;
     /// Makes a bot's folders and watches its mailboxes; safe to repeat.
@@ -100,6 +146,8 @@ pub trait Host {
     fn retract(&mut self, bot: &BotId, posted: Self::Posted);
     fn counts(&mut self, bot: &BotId) -> BoxCounts;
 
+    /// Waits until the last snapshot can be read.
+    fn flush(&mut self);
     /// Publishes a snapshot, and after it the answers that had to wait for it.
     fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>);
     fn record(&mut self, facts: Vec<Fact>);

@@ -28,7 +28,7 @@ use crate::model::limits::STOP_MARGIN;
 use crate::model::units::{Moment, show_duration};
 
 /// How long a bot whose previous run cannot be proven gone waits before it is looked at again.
-const HOLD_RETRY: Duration = Duration::from_secs(5);
+pub(super) const HOLD_RETRY: Duration = Duration::from_secs(5);
 
 /// When the bot must be looked at again although nothing happened.
 pub fn deadline(bot: &Bot, policy: &Policy) -> Option<Moment> {
@@ -79,7 +79,7 @@ pub fn step(bot: Bot, policy: &Policy, event: Event, tick: &Tick) -> (Bot, Vec<E
         Event::Heartbeat { run } => turn.heard(&run),
         Event::Unhealthy { run, why, then } => turn.unhealthy(&run, why, then),
         Event::Exited { run, end } => turn.exited(&run, end),
-        Event::FoundEarlier { run, pid } => turn.found_earlier(run, pid),
+        Event::Resume => turn.resume(),
         Event::ClockJumped => turn.clock_jumped(),
         Event::DeadlinePassed => turn.deadline_passed(),
     }
@@ -99,16 +99,21 @@ impl Turn<'_> {
     fn want_up(&mut self) {
         self.bot.wanted = Wanted::Up;
         match &self.bot.phase {
-            Phase::Down(_) | Phase::Waiting { .. } | Phase::GaveUp { .. } => self.start_fresh(),
-            Phase::Held {
-                hold: Hold::Unsupported(_) | Hold::PreviousAlive { .. },
-                ..
-            } => self.start_fresh(),
+            Phase::Down(_) | Phase::Waiting { .. } | Phase::GaveUp { .. } | Phase::Held { .. } => self.start_fresh(),
             // A live run goes on; one that is being stopped is followed by a new one when it has ended.
-            Phase::Held {
-                hold: Hold::EarlierRun { .. },
-                ..
-            }
+            Phase::Spawning { .. } | Phase::Starting { .. } | Phase::Running { .. } | Phase::Stopping { .. } => {}
+        }
+    }
+
+    /// As `want_up`, but nobody has asked: nothing is forgiven, and whoever waits goes on waiting.
+    fn resume(&mut self) {
+        self.bot.wanted = Wanted::Up;
+        match &self.bot.phase {
+            Phase::Down(Rest::Never | Rest::Asked) => self.spawn(),
+            Phase::Down(Rest::Finished(_))
+            | Phase::Waiting { .. }
+            | Phase::GaveUp { .. }
+            | Phase::Held { .. }
             | Phase::Spawning { .. }
             | Phase::Starting { .. }
             | Phase::Running { .. }
@@ -150,13 +155,12 @@ impl Turn<'_> {
             } => {
                 self.bot.phase = Phase::Down(Rest::Asked);
             }
-            Phase::Spawning { run }
-            | Phase::Starting { run, .. }
-            | Phase::Running { run, .. }
-            | Phase::Held {
-                hold: Hold::EarlierRun { run, .. },
-                ..
-            } => {
+            // Nobody can be told to end, and calling it down would be a guess.
+            Phase::Held {
+                hold: Hold::Unproven(_),
+                until,
+            } => *until = None,
+            Phase::Spawning { run } | Phase::Starting { run, .. } | Phase::Running { run, .. } => {
                 let run = run.clone();
                 self.begin_stop(run, Because::Asked, mode);
             }
@@ -223,6 +227,12 @@ impl Turn<'_> {
                 | SpawnFailure::Passing(_)
                 | SpawnFailure::PreviousAlive { .. }
                 | SpawnFailure::Cancelled => self.bot.phase = Phase::Down(Rest::Asked),
+                SpawnFailure::Unproven(why) => {
+                    self.bot.phase = Phase::Held {
+                        hold: Hold::Unproven(why),
+                        until: None,
+                    };
+                }
             }
             return;
         }
@@ -231,10 +241,18 @@ impl Turn<'_> {
             // Trying again cannot help before somebody mends the command: straight to the slow retry.
             SpawnFailure::Command(why) => self.give_up(why),
             SpawnFailure::Passing(why) => self.fail(why),
-            SpawnFailure::Locked { run, pid } => {
+            // The run that holds the bot is adopted.
+            SpawnFailure::Locked { run, .. } => {
+                self.bot.phase = Phase::Starting {
+                    run,
+                    since: now,
+                    heard_at: None,
+                };
+            }
+            SpawnFailure::Unproven(why) => {
                 self.bot.phase = Phase::Held {
-                    hold: Hold::EarlierRun { run, pid },
-                    until: None,
+                    hold: Hold::Unproven(why),
+                    until: Some(now + HOLD_RETRY),
                 };
             }
             SpawnFailure::PreviousAlive { pid } => {
@@ -329,7 +347,6 @@ impl Turn<'_> {
                 because: Because::Asked,
                 ..
             } => self.start_fresh(),
-            Phase::Held { .. } => self.spawn(),
             Phase::Stopping {
                 because: Because::Unhealthy { why, then },
                 ..
@@ -342,7 +359,7 @@ impl Turn<'_> {
                 }
             }
             Phase::Spawning { .. } | Phase::Starting { .. } | Phase::Running { .. } => self.ended_unasked(end),
-            Phase::Down(_) | Phase::Waiting { .. } | Phase::GaveUp { .. } => {}
+            Phase::Down(_) | Phase::Waiting { .. } | Phase::GaveUp { .. } | Phase::Held { .. } => {}
         }
     }
 
@@ -395,15 +412,6 @@ impl Turn<'_> {
             until: None,
             why: format!("{why}; restart.policy is never"),
         };
-    }
-
-    fn found_earlier(&mut self, run: RunId, pid: u32) {
-        if self.bot.live_run().is_none() {
-            self.bot.phase = Phase::Held {
-                hold: Hold::EarlierRun { run, pid },
-                until: None,
-            };
-        }
     }
 
     /// Liveness gets one whole period of grace, counted from now.

@@ -14,6 +14,7 @@ use crate::spool::is_ulid;
 use super::event_loop::Supervisor;
 use super::fleet::{Member, Speaks};
 use super::host::Host;
+use super::leave::{Parting, Upgrade};
 use super::machine::{Event, Phase, StopMode, Then};
 use super::snapshot::Stage;
 
@@ -264,8 +265,8 @@ impl<H: Host> Supervisor<H> {
                 .warn(&format!("command {} came too late and is not obeyed", envelope.name));
             return;
         }
-        // A stop that goes on may still be hurried.
-        let is_stop = self.stage == Stage::Stopping && envelope.name == "shutdown";
+        // A stop that goes on may still be hurried, and one who leaves may still be asked to stop.
+        let is_stop = matches!(self.stage, Stage::Stopping | Stage::Leaving) && envelope.name == "shutdown";
         let outcome = if self.stage == Stage::Running || is_stop {
             self.execute(&envelope)
         } else {
@@ -292,7 +293,15 @@ impl<H: Host> Supervisor<H> {
         match envelope.name.as_str() {
             "ping" => Ok(json!({})),
             "shutdown" => {
-                self.begin_stop(mode);
+                if envelope.payload["keep_bots"] == true {
+                    self.begin_leave(Parting::KeepBots)?;
+                } else {
+                    self.begin_stop(mode);
+                }
+                Ok(json!({}))
+            }
+            "upgrade" => {
+                self.begin_leave(Parting::Upgrade(Upgrade::of(&envelope.payload)?))?;
                 Ok(json!({}))
             }
             "reload" => Ok(json!({"restarted": self.reload()?})),

@@ -1,6 +1,7 @@
 //! Keeps bots as their operators want them: decides in `machine`, acts through `host`, tells in
 //! `snapshot` what is so.
 
+mod adopt;
 pub mod backoff;
 mod ends;
 pub mod environment;
@@ -8,6 +9,8 @@ pub mod event_loop;
 pub mod fleet;
 pub mod host;
 mod launch;
+pub mod leave;
+pub mod ledger;
 pub mod machine;
 mod mail;
 pub mod news;
@@ -15,12 +18,14 @@ mod perform;
 mod phase;
 pub mod process;
 pub mod publisher;
+mod recall;
 pub mod recorder;
 mod reload;
 pub mod shims;
 #[cfg(test)]
 mod simulation;
 pub mod snapshot;
+mod survey;
 mod tell;
 #[cfg(test)]
 mod walks;

@@ -35,13 +35,6 @@ pub enum News {
         run: RunId,
         end: End,
     },
-    /// A live shim of an earlier supervisor was found at start.
-    Earlier {
-        bot: BotId,
-        run: RunId,
-        pid: u32,
-        started_at_ms: i64,
-    },
     Usage {
         bot: BotId,
         run: RunId,

@@ -10,6 +10,7 @@ use super::fleet::{Discretion, Place};
 use super::host::{Host, Launch};
 use super::machine::{Effect, Event, Phase, SpawnFailure, Stage as StopStage, StopMode, Tick, step};
 use super::news::News;
+use super::snapshot::Stage;
 
 impl<H: Host> Supervisor<H> {
     /// Lets the machine decide about one bot, performs its effects and tells what changed.
@@ -49,6 +50,8 @@ impl<H: Host> Supervisor<H> {
         if changed {
             self.touch();
         }
+        // Before anything is done: a supervisor that is killed after it must not be asked to count twice.
+        self.note(bot);
         for effect in effects {
             self.perform(bot, effect);
         }
@@ -86,7 +89,7 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
-    fn perform(&mut self, bot: &BotId, effect: Effect) {
+    pub(super) fn perform(&mut self, bot: &BotId, effect: Effect) {
         match effect {
             Effect::Spawn { run } => self.launches.push_back((bot.clone(), run)),
             Effect::Terminate { run } => {
@@ -121,6 +124,9 @@ impl<H: Host> Supervisor<H> {
     }
 
     pub(super) fn launch_due(&mut self) {
+        if self.stage == Stage::Leaving {
+            return;
+        }
         while !self.launches.is_empty() && self.next_launch_at <= self.host.now() {
             let Some((bot, run)) = self.launches.pop_front() else {
                 return;

@@ -3,7 +3,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use crate::model::bot::{BotSpec, End, ReadyPolicy, ReadyWhen, RestartPolicy, RunId, State, Wanted};
-use crate::model::units::Moment;
+use crate::model::units::{Moment, Stamp};
 
 use super::backoff::Failures;
 
@@ -100,10 +100,10 @@ pub enum Stage {
 pub enum Hold {
     /// Its configuration asks for what this version cannot do.
     Unsupported(String),
-    /// A shim of an earlier supervisor holds the bot.
-    EarlierRun { run: RunId, pid: u32 },
     /// Processes of the previous run cannot be proven gone.
     PreviousAlive { pid: u32 },
+    /// Somebody holds the bot's lock, and who that is cannot be made out.
+    Unproven(String),
 }
 
 /// What a shim could not do.
@@ -113,11 +113,14 @@ pub enum SpawnFailure {
     Command(String),
     /// Something that may pass, such as too many processes.
     Passing(String),
-    /// Another shim holds this bot.
+    /// Another shim holds this bot: its run is the one that lives.
     Locked {
         run: RunId,
         pid: u32,
+        started_at: Stamp,
     },
+    /// Somebody holds this bot, and who that is cannot be made out.
+    Unproven(String),
     PreviousAlive {
         pid: u32,
     },
@@ -160,11 +163,8 @@ pub enum Event {
         run: RunId,
         end: End,
     },
-    /// A live shim of an earlier supervisor was found.
-    FoundEarlier {
-        run: RunId,
-        pid: u32,
-    },
+    /// A supervisor has started, and this bot is wanted up: what an earlier one counted still counts.
+    Resume,
     /// The machine slept or the loop was late: nothing heard meanwhile must count against the bot.
     ClockJumped,
     DeadlinePassed,
@@ -227,16 +227,8 @@ impl Bot {
             Phase::Spawning { run }
             | Phase::Starting { run, .. }
             | Phase::Running { run, .. }
-            | Phase::Stopping { run, .. }
-            | Phase::Held {
-                hold: Hold::EarlierRun { run, .. },
-                ..
-            } => Some(run),
-            Phase::Down(_) | Phase::Waiting { .. } | Phase::GaveUp { .. } => None,
-            Phase::Held {
-                hold: Hold::Unsupported(_) | Hold::PreviousAlive { .. },
-                ..
-            } => None,
+            | Phase::Stopping { run, .. } => Some(run),
+            Phase::Down(_) | Phase::Waiting { .. } | Phase::GaveUp { .. } | Phase::Held { .. } => None,
         }
     }
 
@@ -277,8 +269,7 @@ impl Bot {
             },
             Phase::Waiting { why, .. } | Phase::GaveUp { why, .. } => Some(why.clone()),
             Phase::Held { hold, .. } => Some(match hold {
-                Hold::Unsupported(why) => why.clone(),
-                Hold::EarlierRun { pid, .. } => format!("still running under an earlier supervisor (pid {pid})"),
+                Hold::Unsupported(why) | Hold::Unproven(why) => why.clone(),
                 Hold::PreviousAlive { pid } => format!("previous run still alive (pid {pid})"),
             }),
         }

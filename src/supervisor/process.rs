@@ -16,13 +16,15 @@ use crate::model::bot::{BotId, RunId};
 use crate::model::fact::Fact;
 use crate::model::message::Envelope;
 use crate::model::units::{Moment, Stamp};
+use crate::run::identity::boot_id;
 use crate::run::record::read_run;
 use crate::run::remains;
 use crate::spool::{Claimed, DeadLetters, Defaults, Durability, Entry, Mailbox, Posted, Poster, ReadError};
 use crate::store::{Access, AuditEntry, Store};
 
 use super::environment::Account;
-use super::host::{BoxCounts, Configuration, Configured, Host, Launch, Mail, UsageTarget};
+use super::host::{BoxCounts, Configuration, Configured, Found, Host, Launch, Mail, UsageTarget};
+use super::ledger::{self, Ledger};
 use super::machine::SpawnFailure;
 use super::mail::SUPERVISOR;
 use super::news::{News, Pace};
@@ -58,6 +60,7 @@ pub struct ProcessHost {
     pub(super) parts: Parts,
     poster: Poster,
     pub(super) home_id: String,
+    pub(super) boot_id: String,
     /// `defaults` of multibot.yaml, as last read.
     pub(super) defaults: Settings,
     /// `env` of multibot.yaml, likewise.
@@ -89,6 +92,7 @@ impl ProcessHost {
             parts,
             poster: Poster::new(),
             home_id,
+            boot_id: boot_id(),
             defaults: Settings::new(),
             env: BTreeMap::new(),
             pace: Pace::default(),
@@ -238,6 +242,18 @@ impl Host for ProcessHost {
         })
     }
 
+    fn survey(&mut self, bots: &[BotId]) -> Vec<Found> {
+        self.survey_home(bots)
+    }
+
+    fn recover_mail(&mut self, _bot: &BotId, _live: Option<&RunId>) {}
+
+    fn note(&mut self, bot: &BotId, ledger: &Ledger) {
+        if let Err(error) = ledger::write(&self.parts.home.run_of(bot), &self.boot_id, ledger) {
+            tracing::error!("{bot}: {error}; a supervisor that is killed now counts it anew");
+        }
+    }
+
     fn look(&mut self, token: Token) -> Vec<News> {
         self.parts
             .shims
@@ -283,6 +299,7 @@ impl Host for ProcessHost {
     fn forget(&mut self, bot: &BotId) {
         self.prepared.remove(bot);
         self.backlog.remove(&Some(bot.clone()));
+        self.forget_runs(bot);
         let dirs = self.watched(bot);
         if let Ok(watches) = &mut self.parts.watches {
             dirs.iter().for_each(|dir| watches.remove(dir));
@@ -398,6 +415,10 @@ impl Host for ProcessHost {
             inbox_cur: inbox.cur as u64,
             dead: dead as u64,
         }
+    }
+
+    fn flush(&mut self) {
+        self.parts.publisher.flush();
     }
 
     fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>) {

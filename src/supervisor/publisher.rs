@@ -17,6 +17,13 @@ use crate::spool::replies::{sweep_replies, write_reply};
 
 use super::snapshot::Snapshot;
 
+/// What the thread is given.
+enum Order {
+    Publish(Issue),
+    /// Answered when everything before it is written.
+    Flush(Sender<()>),
+}
+
 /// A snapshot and the answers that may be given once it can be read.
 struct Issue {
     snapshot: Snapshot,
@@ -25,7 +32,7 @@ struct Issue {
 
 /// Publishes until it is dropped; dropping it waits until everything is written.
 pub struct Publisher {
-    sender: Option<Sender<Issue>>,
+    sender: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -45,7 +52,18 @@ impl Publisher {
     pub fn publish(&self, snapshot: Snapshot, replies: Vec<Envelope>) {
         if let Some(sender) = &self.sender {
             // The thread ends only when this sender is dropped.
-            let _ = sender.send(Issue { snapshot, replies });
+            let _ = sender.send(Order::Publish(Issue { snapshot, replies }));
+        }
+    }
+
+    /// Waits until everything that was published can be read.
+    pub fn flush(&self) {
+        let (done, wait) = channel();
+        if let Some(sender) = &self.sender
+            && sender.send(Order::Flush(done)).is_ok()
+        {
+            // An error says that the thread has ended, and with it everything that was to be written.
+            let _ = wait.recv();
         }
     }
 }
@@ -65,19 +83,29 @@ const SWEEP_EVERY: usize = 256;
 /// How soon a snapshot that could not be written is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-fn publish_all(queue: &Receiver<Issue>, path: &Path, replies_dir: &Path) {
+fn publish_all(queue: &Receiver<Order>, path: &Path, replies_dir: &Path) {
     let mut since_sweep = 0;
-    // The newest snapshot, while it could not be written.
-    let mut unwritten: Option<Snapshot> = None;
-    while let Some(mut issue) = next(queue, unwritten.take()) {
-        let mut replies = std::mem::take(&mut issue.replies);
-        while let Ok(newer) = queue.try_recv() {
-            replies.extend(newer.replies);
-            issue.snapshot = newer.snapshot;
+    // The newest snapshot, while it is not written.
+    let mut newest = None;
+    while let Some(first) = next(queue, newest.is_some()) {
+        let (mut waiting, mut replies) = (Vec::new(), Vec::new());
+        let is_told = newest.is_some();
+        for order in first.into_iter().chain(queue.try_iter()) {
+            match order {
+                Order::Publish(issue) => {
+                    replies.extend(issue.replies);
+                    newest = Some(issue.snapshot);
+                }
+                Order::Flush(done) => waiting.push(done),
+            }
         }
-        if let Err(source) = write_snapshot(path, &issue.snapshot) {
-            tracing::error!("cannot write {}: {source}", path.display());
-            unwritten = Some(issue.snapshot);
+        if let Some(snapshot) = newest.take()
+            && let Err(source) = write_snapshot(path, &snapshot)
+        {
+            if !is_told {
+                tracing::error!("cannot write {}: {source}", path.display());
+            }
+            newest = Some(snapshot);
         }
         since_sweep += replies.len();
         if since_sweep >= SWEEP_EVERY {
@@ -94,21 +122,20 @@ fn publish_all(queue: &Receiver<Issue>, path: &Path, replies_dir: &Path) {
                 tracing::error!("cannot answer {id}: {error}");
             }
         }
+        for done in waiting {
+            let _ = done.send(());
+        }
     }
 }
 
-/// The next thing to publish; a snapshot that waits is tried again when nothing newer comes. None when
-/// nothing more will come.
-fn next(queue: &Receiver<Issue>, unwritten: Option<Snapshot>) -> Option<Issue> {
-    let Some(snapshot) = unwritten else {
-        return queue.recv().ok();
-    };
+/// The next order; without one a snapshot that waits is tried again. None when nothing more will come.
+fn next(queue: &Receiver<Order>, is_waiting: bool) -> Option<Option<Order>> {
+    if !is_waiting {
+        return queue.recv().ok().map(Some);
+    }
     match queue.recv_timeout(RETRY_AFTER) {
-        Ok(issue) => Some(issue),
-        Err(RecvTimeoutError::Timeout) => Some(Issue {
-            snapshot,
-            replies: Vec::new(),
-        }),
+        Ok(order) => Some(Some(order)),
+        Err(RecvTimeoutError::Timeout) => Some(None),
         Err(RecvTimeoutError::Disconnected) => None,
     }
 }

@@ -6,8 +6,9 @@ use crate::model::bot::{BotId, BotSpec, Platform, Wanted};
 
 use super::environment::secrets_of;
 use super::event_loop::Supervisor;
-use super::fleet::{Discretion, Member, Place, Seen};
+use super::fleet::{Counted, Discretion, Member, Place, Seen};
 use super::host::{Configured, Host};
+use super::ledger::Ledger;
 use super::machine::{Bot, Event, Policy, StopMode};
 use super::news::News;
 
@@ -79,6 +80,8 @@ impl<H: Host> Supervisor<H> {
             place: Place::Configured,
             bot: Bot::new(Wanted::Down),
             seen: Seen::default(),
+            counted: Counted::default(),
+            noted: Ledger::default(),
         };
         self.fleet.insert(bot.clone(), member);
         self.handle(News::Counts(bot.clone()));
@@ -145,7 +148,7 @@ fn unsupported(spec: &BotSpec) -> Option<String> {
 }
 
 /// Stands in for a configuration that makes no sense, so that the bot can be shown and mended.
-fn placeholder(bot: &BotId) -> BotSpec {
+pub(super) fn placeholder(bot: &BotId) -> BotSpec {
     let defaults = crate::config::Settings::new();
     crate::config::bot_spec(bot, &[&defaults]).unwrap_or_else(|_| unreachable!("the defaults are valid"))
 }

@@ -151,6 +151,8 @@ impl Shims {
         if !shim.is_alive() {
             return Ok(None);
         }
+        // One that somebody has halted would neither log nor obey.
+        let _ = pidfd_send_signal(pidfd.as_fd(), Signal::CONT);
         self.insert(Shim {
             bot: bot.clone(),
             run: run.clone(),

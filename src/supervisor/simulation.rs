@@ -5,6 +5,7 @@
 //! A [`Simulation`] drives the very turns that [`Supervisor::run`] takes, with a clock that moves only
 //! when a test moves it.
 
+mod adoption;
 mod commands;
 mod health;
 mod launches;
@@ -19,7 +20,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::event_loop::Supervisor;
-use super::host::{BoxCounts, Configuration, Configured, Host, Launch, Mail, UsageTarget};
+use super::host::{BoxCounts, Configuration, Configured, Found, Host, Launch, Mail, Remnant, UsageTarget};
+use super::ledger::Ledger;
 use super::machine::SpawnFailure;
 use super::news::{News, Pace};
 use super::shims::Token;
@@ -89,6 +91,18 @@ struct Shim {
     pid: u32,
     /// A shim reports once.
     has_reported: bool,
+    started_at: Stamp,
+    /// It was told to end its bot.
+    is_asked: bool,
+}
+
+/// What a shim writes when its run is over.
+#[derive(Clone, Debug)]
+struct Exit {
+    run: RunId,
+    end: End,
+    at: Stamp,
+    asked: bool,
 }
 
 /// A signal that the loop had sent.
@@ -122,6 +136,10 @@ struct World {
     configured: Result<Vec<Configured>, String>,
     manners: BTreeMap<BotId, Manner>,
     shims: BTreeMap<RunId, Shim>,
+    /// What shims and supervisors have left on the disk.
+    records: BTreeMap<BotId, RunId>,
+    exits: BTreeMap<BotId, Exit>,
+    ledgers: BTreeMap<BotId, Ledger>,
     /// What the loop will hear at its next turn.
     news: VecDeque<News>,
     /// The supervisor's inbox (None) and the bots' outboxes.
@@ -137,6 +155,8 @@ struct World {
     audited: Vec<String>,
     warnings: Vec<String>,
     forgotten: Vec<BotId>,
+    /// When supervisors were killed.
+    deaths: Vec<Moment>,
 }
 
 impl World {
@@ -147,6 +167,9 @@ impl World {
             configured: Ok(configured),
             manners: BTreeMap::new(),
             shims: BTreeMap::new(),
+            records: BTreeMap::new(),
+            exits: BTreeMap::new(),
+            ledgers: BTreeMap::new(),
             news: VecDeque::new(),
             mail: BTreeMap::new(),
             claimed: BTreeSet::new(),
@@ -159,6 +182,7 @@ impl World {
             audited: Vec::new(),
             warnings: Vec::new(),
             forgotten: Vec::new(),
+            deaths: Vec::new(),
         }
     }
 
@@ -181,24 +205,70 @@ impl World {
     fn end(&mut self, run: &RunId, end: End) {
         if let Some(shim) = self.shims.remove(run) {
             let (bot, run) = (shim.bot, run.clone());
+            let exit = Exit {
+                run: run.clone(),
+                end: end.clone(),
+                at: self.stamp(),
+                asked: shim.is_asked,
+            };
+            self.exits.insert(bot.clone(), exit);
             self.news.push_back(News::Ended { bot, run, end });
         }
     }
 
-    /// A live shim that some earlier supervisor started.
-    fn earlier(&mut self, bot: &str, number: u64) -> News {
-        let (bot, run, pid) = (id_of(bot), run_of(number), 77);
+    /// A live shim that some earlier supervisor started long ago.
+    fn earlier(&mut self, bot: &str, number: u64) {
+        let (bot, run) = (id_of(bot), run_of(number));
         let shim = Shim {
             bot: bot.clone(),
-            pid,
+            pid: 77,
             has_reported: true,
+            started_at: Stamp::from_unix_ms(1_600_000_000_000),
+            is_asked: false,
         };
-        self.shims.insert(run.clone(), shim);
-        News::Earlier {
-            bot,
-            run,
-            pid,
-            started_at_ms: 1_600_000_000_000,
+        self.records.insert(bot, run.clone());
+        self.shims.insert(run, shim);
+    }
+
+    /// The supervisor is killed: what it had in memory is gone, and a shim that has not reported yet
+    /// leaves without starting its bot.
+    fn lose_supervisor(&mut self) {
+        self.shims.retain(|_, shim| shim.has_reported);
+        self.news.clear();
+        self.deaths.push(self.now);
+        // What nobody withdraws any more expires.
+        self.letters.iter_mut().for_each(|letter| letter.is_retracted = true);
+    }
+
+    fn ask(&mut self, run: &RunId) {
+        if let Some(shim) = self.shims.get_mut(run) {
+            shim.is_asked = true;
+        }
+    }
+
+    fn remnant_of(&self, bot: &BotId) -> Remnant {
+        let Some(run) = self.records.get(bot).cloned() else {
+            return Remnant::Nothing;
+        };
+        match (self.shims.get(&run), self.exits.get(bot)) {
+            (Some(shim), _) => Remnant::Alive {
+                run,
+                pid: shim.pid,
+                started_at: shim.started_at,
+                ending: None,
+            },
+            (None, Some(exit)) if exit.run == run => Remnant::Ended {
+                run,
+                end: exit.end.clone(),
+                at: exit.at,
+                asked: exit.asked,
+            },
+            (None, _) => Remnant::Ended {
+                run,
+                end: End::Unknown("shim killed".to_owned()),
+                at: self.stamp(),
+                asked: false,
+            },
         }
     }
 
@@ -245,6 +315,37 @@ impl Host for World {
         })
     }
 
+    fn survey(&mut self, bots: &[BotId]) -> Vec<Found> {
+        let known: BTreeSet<BotId> = bots.iter().chain(self.records.keys()).cloned().collect();
+        let found = known.into_iter().filter_map(|bot| {
+            let remnant = self.remnant_of(&bot);
+            let is_meant = bots.contains(&bot) || matches!(remnant, Remnant::Alive { .. });
+            if !is_meant {
+                self.ledgers.remove(&bot);
+                self.records.remove(&bot);
+                self.exits.remove(&bot);
+            }
+            is_meant.then(|| Found {
+                ledger: self.ledgers.get(&bot).cloned().unwrap_or_default(),
+                last_end: self.exits.get(&bot).map(|exit| (exit.end.clone(), exit.at)),
+                shown: None,
+                remnant,
+                bot,
+            })
+        });
+        found.collect()
+    }
+
+    fn recover_mail(&mut self, bot: &BotId, live: Option<&RunId>) {
+        assert!(live.is_none_or(|run| self.shims.contains_key(run)), "{bot}");
+    }
+
+    fn note(&mut self, bot: &BotId, ledger: &Ledger) {
+        self.ledgers.insert(bot.clone(), ledger.clone());
+    }
+
+    fn flush(&mut self) {}
+
     fn look(&mut self, _token: Token) -> Vec<News> {
         unreachable!("this world has no file descriptors")
     }
@@ -254,6 +355,9 @@ impl Host for World {
     }
 
     fn forget(&mut self, bot: &BotId) {
+        self.ledgers.remove(bot);
+        self.records.remove(bot);
+        self.exits.remove(bot);
         self.forgotten.push(bot.clone());
     }
 
@@ -265,14 +369,24 @@ impl Host for World {
         let has_reported = self.manners.get(&bot) != Some(&Manner::Mute);
         if has_reported {
             let (bot, run) = (bot.clone(), run.clone());
+            self.records.insert(bot.clone(), run.clone());
             self.news.push_back(News::Spawned { bot, run, pid });
         }
-        self.shims.insert(run, Shim { bot, pid, has_reported });
+        let started_at = self.stamp();
+        let shim = Shim {
+            bot,
+            pid,
+            has_reported,
+            started_at,
+            is_asked: false,
+        };
+        self.shims.insert(run, shim);
         Ok(())
     }
 
     fn terminate(&mut self, run: &RunId) {
         self.orders.push(Order::Terminate(run.clone()));
+        self.ask(run);
         match self.manner_of(run) {
             Some(Manner::Obedient | Manner::Mute) => self.end(run, code(0)),
             Some(Manner::Deaf | Manner::Undead) | None => {}
@@ -281,6 +395,7 @@ impl Host for World {
 
     fn kill(&mut self, run: &RunId) {
         self.orders.push(Order::Kill(run.clone()));
+        self.ask(run);
         if self.manner_of(run) != Some(Manner::Undead) {
             self.end(run, End::Signal { number: 9, core: false });
         }
@@ -378,10 +493,17 @@ struct Simulation {
 impl Simulation {
     /// A supervisor that was just started over these bots, and has done what it can do at once.
     fn start(bots: Vec<Configured>) -> Simulation {
-        Simulation::of(World::new(bots), Vec::new())
+        Simulation::of(World::new(bots))
     }
 
-    fn of(world: World, earlier: Vec<News>) -> Simulation {
+    /// The supervisor is killed and the next one started: in the same world, by the same bots.
+    fn kill_supervisor(self) -> Simulation {
+        let mut world = self.supervisor.host;
+        world.lose_supervisor();
+        Simulation::of(world)
+    }
+
+    fn of(world: World) -> Simulation {
         let identity = Identity {
             pid: 1,
             start_ticks: 1,
@@ -394,13 +516,16 @@ impl Simulation {
             started_at: 0,
             stage: Stage::Adopting,
             notes: Vec::new(),
+            image: 0,
+            came_back: None,
+            in_terminal: false,
         };
         let mut simulation = Simulation {
             supervisor: Supervisor::new(world, about),
             wake_at: None,
             is_over: false,
         };
-        simulation.supervisor.open(earlier).unwrap();
+        simulation.supervisor.open().unwrap();
         simulation.settle();
         simulation
     }

@@ -31,6 +31,15 @@ pub struct Supervisor {
     /// What an operator should know, such as a missing watch.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// How many programs its process has been before this one.
+    #[serde(default)]
+    pub image: u32,
+    /// Why this program runs on although another one was to take over.
+    #[serde(default)]
+    pub came_back: Option<String>,
+    /// It ends with the terminal in which it was started.
+    #[serde(default)]
+    pub in_terminal: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +49,9 @@ pub enum Stage {
     Running,
     Stopping,
     Stopped,
+    /// It goes, and its bots go on.
+    Leaving,
+    Left,
 }
 
 /// One bot. What is unknown is None.

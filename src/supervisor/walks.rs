@@ -90,8 +90,9 @@ impl World {
     fn news(&mut self, dice: &mut Dice) -> Event {
         let stale = self.old.last().cloned();
         let live = self.live.first().cloned();
-        match dice.below(14) {
+        match dice.below(15) {
             0 => Event::WantUp,
+            14 => self.next_supervisor(dice),
             1 => Event::WantDown(if dice.one_in(2) {
                 StopMode::Forced
             } else {
@@ -117,13 +118,23 @@ impl World {
         }
     }
 
+    /// Another supervisor takes the bot up. Whether it is wanted is stored elsewhere.
+    fn next_supervisor(&self, dice: &mut Dice) -> Event {
+        if dice.one_in(3) {
+            Event::WantDown(StopMode::Graceful)
+        } else {
+            Event::Resume
+        }
+    }
+
     fn answer_spawn(&mut self, dice: &mut Dice) -> Event {
         let run = self.ordered.remove(0);
-        let failure = match dice.below(8) {
+        let failure = match dice.below(9) {
             0 => SpawnFailure::Command("no such file".into()),
             1 => SpawnFailure::Passing("too many processes".into()),
             2 => SpawnFailure::PreviousAlive { pid: 7 },
             3 => SpawnFailure::Cancelled,
+            4 => SpawnFailure::Unproven("somebody holds its lock".into()),
             _ => {
                 self.live.push(run.clone());
                 return Event::Spawned { run };
@@ -270,7 +281,18 @@ fn reaches_down(bot: Bot, policy: &Policy, world: &mut World) {
             ..
         }
     );
-    assert!(stuck || matches!(bot.phase, Phase::Down(_)), "ended in {:?}", bot.phase);
+    let unproven = matches!(
+        bot.phase,
+        Phase::Held {
+            hold: Hold::Unproven(_),
+            ..
+        }
+    );
+    assert!(
+        stuck || unproven || matches!(bot.phase, Phase::Down(_)),
+        "ended in {:?}",
+        bot.phase
+    );
 }
 
 #[test]
@@ -387,25 +409,42 @@ fn a_missing_command_is_given_up_without_a_loop() {
 }
 
 #[test]
-fn a_bot_held_by_an_earlier_shim_starts_when_that_shim_is_gone() {
+fn a_bot_that_waits_goes_on_waiting_when_a_supervisor_resumes() {
     let policy = plain();
-    let found = Event::FoundEarlier { run: run_id(7), pid: 9 };
-    let (bot, _) = step(Bot::new(Wanted::Up), &policy, found, &tick(0, 1));
-    assert!(matches!(
-        bot.phase,
-        Phase::Held {
-            hold: Hold::EarlierRun { .. },
-            ..
-        }
-    ));
-    let (bot, effects) = step(bot, &policy, Event::WantUp, &tick(1, 2));
-    assert_eq!(effects, [], "never a second copy");
-    let gone = Event::Exited {
-        run: run_id(7),
-        end: End::Unknown("ended".into()),
+    let why = || "killed by SIGKILL".to_owned();
+    let until = Moment(9_000_000);
+    for phase in [
+        Phase::Waiting { until, why: why() },
+        Phase::GaveUp {
+            until: Some(until),
+            why: why(),
+        },
+        Phase::Down(super::machine::Rest::Finished(End::Code(0))),
+    ] {
+        let bot = Bot {
+            phase: phase.clone(),
+            ..Bot::new(Wanted::Up)
+        };
+        let (bot, effects) = step(bot, &policy, Event::Resume, &tick(1, 2));
+        assert_eq!((bot.phase, effects), (phase, vec![]));
+    }
+    let (_, effects) = step(Bot::new(Wanted::Down), &policy, Event::Resume, &tick(1, 2));
+    assert_eq!(effects, [Effect::Spawn { run: run_id(2) }]);
+}
+
+#[test]
+fn a_stop_of_what_cannot_be_made_out_does_not_call_it_down() {
+    let policy = plain();
+    let hold = Hold::Unproven("somebody holds its lock".to_owned());
+    let bot = Bot {
+        phase: Phase::Held {
+            hold: hold.clone(),
+            until: Some(Moment(5)),
+        },
+        ..Bot::new(Wanted::Up)
     };
-    let (_, effects) = step(bot, &policy, gone, &tick(2, 3));
-    assert_eq!(effects, [Effect::Spawn { run: run_id(3) }]);
+    let (bot, effects) = step(bot, &policy, Event::WantDown(StopMode::Graceful), &tick(1, 2));
+    assert_eq!((bot.phase, effects), (Phase::Held { hold, until: None }, vec![]));
 }
 
 #[test]

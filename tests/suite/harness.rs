@@ -10,6 +10,7 @@ mod process;
 pub(crate) use command::{Outcome, Running};
 pub(crate) use process::{Process, cpu_ticks, is_alive, kill, proc_text, stat};
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -248,6 +249,20 @@ impl Home {
         found.unwrap()
     }
 
+    /// The same for a home whose supervisor may not be there yet.
+    pub(crate) fn wait_state_when_up(&self, bot: &str, state: &str) {
+        wait_until("a supervisor runs", self, || {
+            self.status()["supervisor"]["pid"].is_u64()
+        });
+        self.wait_state(bot, state);
+    }
+
+    /// How often this stands in the audit.
+    pub(crate) fn audit_actions(&self, action: &str) -> usize {
+        let entries = self.ok(&["audit", "--json", "-n", "1000"]).records();
+        entries.iter().filter(|entry| entry["action"] == action).count()
+    }
+
     pub(crate) fn supervisor_pid(&self) -> u32 {
         let status = self.status();
         let pid = status["supervisor"]["pid"].as_u64();
@@ -344,6 +359,17 @@ impl Drop for Home {
             "stop ended with {outcome:?}; left behind: {left:?}"
         );
     }
+}
+
+/// How many runs of a bot have a living process.
+pub(crate) fn copies(home: &Home, bot: &str) -> usize {
+    let mark = format!("BOT_ID={bot} ");
+    let all = home.processes();
+    let of_bot = all.iter().filter(|it| it.environ.contains(&mark));
+    let runs: BTreeSet<&str> = of_bot
+        .filter_map(|it| it.environ.split(' ').find(|word| word.starts_with("MULTIBOT_RUN_ID=")))
+        .collect();
+    runs.len()
 }
 
 /// The permission bits of a path.

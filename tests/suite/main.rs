@@ -1,15 +1,17 @@
 //! The binary from outside, one file for each area. `harness` gives every test a home of its own.
 
 #[cfg(test)]
+mod adopt;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod create;
 #[cfg(test)]
-mod earlier;
-#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod home;
+#[cfg(test)]
+mod init;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
@@ -28,3 +30,6 @@ mod spool;
 mod supervise;
 #[cfg(test)]
 mod up;
+#[cfg(test)]
+#[cfg(debug_assertions)]
+mod upgrade;

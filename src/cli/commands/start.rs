@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::resume;
 use crate::cli::args::Start;
 use crate::cli::client::{Client, is_well};
 use crate::cli::exit::Exit;
@@ -89,7 +90,11 @@ fn lasting(client: &Client, timeout: Duration) -> Result<Option<Identity>, Failu
 /// Whether a supervisor has ended or is about to.
 fn is_leaving(client: &Client, supervisor: &Identity) -> bool {
     let stage = client.snapshot_of(supervisor).map(|snapshot| snapshot.supervisor.stage);
-    !supervisor.is_alive() || matches!(stage, Some(Stage::Stopping | Stage::Stopped))
+    let is_ending = |stage| match stage {
+        Stage::Stopping | Stage::Stopped | Stage::Leaving | Stage::Left => true,
+        Stage::Adopting | Stage::Running => false,
+    };
+    !supervisor.is_alive() || stage.is_some_and(is_ending)
 }
 
 /// One line for each bot that is not as it is wanted.
@@ -106,22 +111,34 @@ pub(in crate::cli) fn tell_unwell(bots: &[BotStatus]) {
 
 /// Runs the supervisor in this very process.
 fn foreground(client: &Client, verbose: u8) -> Result<Exit, Failure> {
-    let listener: crate::trace::Listener = Box::new(|line: &str| output::note(line));
     let home = client.home.clone();
     let observer = status_observer(home, output::note);
     let options = Options {
         verbose,
         hangup: Hangup::Reload,
-        listener: Some(listener),
+        listener: Some(listener()),
         observer: Some(observer),
+        succession: None,
+        in_terminal: false,
     };
-    ended(daemon::run(&client.home, options)?)
+    Ok(resume::end(
+        &client.home,
+        daemon::run(&client.home, options)?,
+        true,
+        verbose,
+    ))
+}
+
+/// Shows the supervisor's log on the terminal, or to the service manager.
+pub(super) fn listener() -> crate::trace::Listener {
+    Box::new(|line: &str| output::note(line))
 }
 
 /// How a foreground supervisor's end is told.
 pub(in crate::cli) fn ended(outcome: Outcome) -> Result<Exit, Failure> {
     match outcome {
-        Outcome::Stopped => Ok(Exit::Done),
+        // Where another program could take over, it has by now.
+        Outcome::Stopped | Outcome::Left | Outcome::Upgrade { .. } => Ok(Exit::Done),
         Outcome::AlreadyRunning { pid } => {
             let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
             Err(Failure::Refused(format!(
@@ -148,7 +165,7 @@ pub(in crate::cli) fn status_observer(home: Home, tell: impl Fn(&str) + 'static)
             None => view.summary.starting == 0,
             Some(at) => now.since(at) >= STATUS_EVERY,
         };
-        let is_last = snapshot.supervisor.stage == Stage::Stopped;
+        let is_last = matches!(snapshot.supervisor.stage, Stage::Stopped | Stage::Left);
         if (is_due || is_last) && told.0 != line {
             tell(&line);
             *told = (line, Some(now));
@@ -183,6 +200,11 @@ fn launch(client: &Client, timeout: Duration) -> Result<Identity, Failure> {
                 .is_some_and(|snapshot| snapshot.supervisor.stage != Stage::Adopting)
         };
         if let Some(supervisor) = supervisor.filter(is_open) {
+            if supervisor.pid != child.id() {
+                // Ours still waits for the lock: it must not come up when the one that won is stopped.
+                let _ = child.kill();
+                let _ = child.wait();
+            }
             return Ok(supervisor);
         }
         let status = child
@@ -191,6 +213,13 @@ fn launch(client: &Client, timeout: Duration) -> Result<Identity, Failure> {
         let waited = clock::now().since(begun);
         let has_time = waited < timeout.min(LOCK_RETRY_TIME + OPEN_TIME_MAX);
         match status {
+            // It was the supervisor, and somebody has stopped it already.
+            Some(status)
+                if status.success()
+                    && let Some(ended) = published_by(client, child.id()) =>
+            {
+                return Ok(ended);
+            }
             // It left the home to another one, which may need a moment more.
             Some(status) if status.success() && has_time => {}
             Some(_) => return Err(Failure::Refused(last_words(&mut child))),
@@ -218,6 +247,12 @@ fn not_ready(client: &Client, waited: Duration) -> Failure {
         what: format!("the supervisor is not ready; {disk}"),
         after: waited,
     }
+}
+
+/// The supervisor of this pid, if it came so far as to publish anything.
+fn published_by(client: &Client, pid: u32) -> Option<Identity> {
+    let published = client.snapshot().map(|snapshot| snapshot.supervisor.identity);
+    published.filter(|identity| identity.pid == pid && identity.is_of_this_boot())
 }
 
 /// What a supervisor that could not start has said.
@@ -252,9 +287,11 @@ pub(in crate::cli) fn supervise(home: &Home) -> Exit {
         hangup: Hangup::Reload,
         listener: None,
         observer: Some(observer),
+        succession: None,
+        in_terminal: false,
     };
     match daemon::run(home, options) {
-        Ok(Outcome::Stopped | Outcome::AlreadyRunning { .. }) => Exit::Done,
+        Ok(outcome) => resume::end(home, outcome, false, 0),
         Err(error) => {
             tracing::error!("{error}");
             crate::cli::ended(&error.into())

@@ -1,5 +1,6 @@
 //! `multibot stop`
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -15,8 +16,8 @@ use crate::model::limits::SWEEP_TIME_MAX;
 use crate::model::units::Moment;
 use crate::output::{self, Progress};
 use crate::run::identity::Identity;
-use crate::run::record::{RunRecord, read_exit, read_run};
-use crate::run::remains;
+use crate::run::record::{RunRecord, read_exit};
+use crate::run::{remains, strays};
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -24,9 +25,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// still have bots whose supervisor was killed: those are ended here.
 pub(in crate::cli) fn run(client: &Client, stop: &Stop) -> Result<Exit, Failure> {
     let begun = clock::now();
+    if stop.keep_bots {
+        return leave(client, stop, begun);
+    }
     match client.supervisor() {
         None => {
             let strays = end_strays(client, stop, begun)?;
+            end_marked(client)?;
             output::note(&match strays {
                 0 => "no supervisor runs".to_owned(),
                 count => format!("no supervisor runs; {count} bots without one are stopped"),
@@ -45,6 +50,46 @@ pub(in crate::cli) fn run(client: &Client, stop: &Stop) -> Result<Exit, Failure>
             ));
         }
     }
+    Ok(Exit::Done)
+}
+
+/// Ends the supervisor alone.
+fn leave(client: &Client, stop: &Stop, begun: Moment) -> Result<Exit, Failure> {
+    let Some(supervisor) = client.supervisor() else {
+        output::note("no supervisor runs");
+        return Ok(Exit::Done);
+    };
+    if let Err(failure) = client
+        .store()
+        .and_then(|store| client.audit(&store, "stop", None, "keep bots"))
+    {
+        output::note(&format!("this stop is not in the audit: {failure}"));
+    }
+    match client.call(&supervisor, "shutdown", json!({"keep_bots": true})) {
+        Ok(_) | Err(Failure::NoSupervisor { .. }) => {}
+        Err(failure) => return Err(failure),
+    }
+    while supervisor.is_alive() {
+        check_time(stop.timeout, begun)?;
+        std::thread::sleep(LOOK_EVERY);
+    }
+    let alive = match client.read_store()? {
+        None => 0,
+        Some(store) => {
+            let bots = store.bots().list()?;
+            let runs = bots.iter().filter_map(|bot| client.last_run(&bot.id));
+            runs.filter(|run| run.process.is_alive()).count()
+        }
+    };
+    let go_on = if alive == 1 {
+        "1 bot goes on".to_owned()
+    } else {
+        format!("{alive} bots go on")
+    };
+    output::note(&format!(
+        "stopped: supervisor (pid {}); {go_on}, and the next start takes over",
+        supervisor.pid
+    ));
     Ok(Exit::Done)
 }
 
@@ -121,6 +166,20 @@ fn end_strays(client: &Client, stop: &Stop, begun: Moment) -> Result<usize, Fail
     Ok(strays.len())
 }
 
+/// Ends what bears this home's marks and belongs to no shim and no record.
+fn end_marked(client: &Client) -> Result<(), Failure> {
+    let Some(store) = client.read_store()? else {
+        return Ok(());
+    };
+    let found = strays::of_home(&store.home_id()?, &client.home.dir().join("ipc"));
+    let runs: BTreeMap<String, String> = found.into_iter().map(|it| (it.run_id, it.bot)).collect();
+    for (run, bot) in runs {
+        remains::clear_marked(&run, SWEEP_TIME_MAX)
+            .map_err(|pid| Failure::Refused(format!("{bot}: pid {pid} cannot be killed")))?;
+    }
+    Ok(())
+}
+
 /// Ends one bot that runs without a supervisor, if it does.
 pub(super) fn end_stray(client: &Client, bot: &BotId, force: bool, timeout: Option<Duration>) -> Result<(), Failure> {
     end_all(&Vec::from_iter(stray(client, bot)), force, timeout, clock::now())
@@ -128,7 +187,7 @@ pub(super) fn end_stray(client: &Client, bot: &BotId, force: bool, timeout: Opti
 
 fn stray(client: &Client, bot: &BotId) -> Option<RunRecord> {
     let dir = client.home.run_of(bot);
-    let record = read_run(&dir).ok().flatten()?;
+    let record = client.last_run(bot)?;
     let has_ended =
         matches!(read_exit(&dir), Ok(Some(exit)) if exit.run_id == record.run_id && exit.survivors.is_empty());
     let is_left = !has_ended && !remains::living(&record).is_empty();
@@ -153,7 +212,7 @@ fn end_all(strays: &[RunRecord], force: bool, timeout: Option<Duration>, begun: 
 }
 
 /// Signals exactly this process; one that has ended needs none.
-fn signal(process: &Identity, signal: Signal) {
+pub(super) fn signal(process: &Identity, signal: Signal) {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else {
         return;
     };

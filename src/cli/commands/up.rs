@@ -36,6 +36,8 @@ pub(in crate::cli) fn run(client: &Client, up: &Up, verbose: u8) -> Result<Exit,
         hangup,
         listener: None,
         observer: Some(observer),
+        succession: None,
+        in_terminal: true,
     };
     let outcome = daemon::run(&client.home, options);
     follower.finish();

@@ -9,7 +9,7 @@ const POLL: Duration = Duration::from_secs(30);
 fn polled() -> Simulation {
     let mut world = World::new(vec![bot("shop", 1), bot("quiet", 2)]);
     world.pace.status_poll_interval = POLL;
-    let mut simulation = Simulation::of(world, Vec::new());
+    let mut simulation = Simulation::of(world);
     simulation.calm();
     simulation.say_ready("shop");
     simulation.say("quiet", Kind::Event, "connected", json!({}));
@@ -132,7 +132,7 @@ fn a_late_wake_is_no_missed_answer() {
 fn a_late_wake_gives_a_new_shim_its_time() {
     let mut world = World::new(vec![bot("shop", 1)]);
     world.manners.insert(id_of("shop"), Manner::Mute);
-    let mut simulation = Simulation::of(world, Vec::new());
+    let mut simulation = Simulation::of(world);
     simulation.pass(seconds(10));
     simulation.world().now = simulation.supervisor.host.now + seconds(3600);
     simulation.pass(seconds(19));

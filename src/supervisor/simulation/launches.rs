@@ -12,7 +12,7 @@ fn names_launched(simulation: &Simulation) -> Vec<&str> {
 fn staggered(bots: Vec<Configured>) -> Simulation {
     let mut world = World::new(bots);
     world.pace.start_delay = seconds(1);
-    Simulation::of(world, Vec::new())
+    Simulation::of(world)
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_restart_of_a_waiting_launch_starts_one_run() {
 fn a_shim_that_does_not_report_in_time_is_abandoned_and_counts_as_a_failure() {
     let mut world = World::new(vec![bot("shop", 1)]);
     world.manners.insert(id_of("shop"), Manner::Mute);
-    let mut simulation = Simulation::of(world, Vec::new());
+    let mut simulation = Simulation::of(world);
     let first = simulation.run("shop");
     simulation.pass(SPAWN_TIME_MAX - millis(1));
     assert_eq!(simulation.world().orders, []);
@@ -112,57 +112,10 @@ fn a_late_report_of_an_abandoned_shim_changes_nothing() {
 }
 
 #[test]
-fn an_earlier_run_is_held_and_its_end_starts_exactly_one_new_run() {
-    let mut world = World::new(vec![bot("shop", 1), bot("demo", 2)]);
-    let earlier = world.earlier("shop", 7);
-    let mut simulation = Simulation::of(world, vec![earlier]);
-    simulation.pass(seconds(30));
-    let line = simulation.status("shop");
-    assert_eq!((line.state.as_str(), line.pid), ("held", Some(77)));
-    assert_eq!(simulation.launches_of("shop"), 0);
-    simulation.ask("start", &["shop"], "graceful");
-    assert_eq!(simulation.launches_of("shop"), 0);
-    simulation.crash("shop", End::Unknown("shim killed".to_owned()));
-    simulation.pass(seconds(30));
-    assert_eq!(
-        (simulation.launches_of("shop"), simulation.state("shop")),
-        (1, "running".to_owned())
-    );
-}
-
-#[test]
-fn an_earlier_run_is_followed_although_nobody_asks() {
-    let mut world = World::new(vec![bot("shop", 1)]);
-    let earlier = world.earlier("shop", 7);
-    let mut simulation = Simulation::of(world, vec![earlier]);
-    simulation.crash("shop", code(0));
-    simulation.pass(seconds(5));
-    assert_eq!(
-        (simulation.launches_of("shop"), simulation.state("shop")),
-        (1, "running".to_owned())
-    );
-}
-
-#[test]
-fn an_earlier_run_of_a_bot_that_is_wanted_down_is_ended_and_not_followed() {
-    let mut shop = bot("shop", 1);
-    shop.wanted = Wanted::Down;
-    let mut world = World::new(vec![shop]);
-    let earlier = world.earlier("shop", 7);
-    let mut simulation = Simulation::of(world, vec![earlier]);
-    simulation.pass(seconds(30));
-    assert!(!simulation.is_alive("shop"));
-    assert_eq!(
-        (simulation.launches_of("shop"), simulation.state("shop")),
-        (0, "stopped".to_owned())
-    );
-}
-
-#[test]
-fn a_bot_that_another_shim_holds_waits_for_it_and_is_not_doubled() {
+fn a_bot_that_another_shim_holds_is_adopted_and_not_doubled() {
     let mut world = World::new(vec![bot("shop", 1)]);
     world.manners.insert(id_of("shop"), Manner::Mute);
-    let mut simulation = Simulation::of(world, Vec::new());
+    let mut simulation = Simulation::of(world);
     let refused = simulation.run("shop");
     simulation.world().shims.clear();
     simulation.world().manners.clear();
@@ -170,6 +123,7 @@ fn a_bot_that_another_shim_holds_waits_for_it_and_is_not_doubled() {
     let failure = SpawnFailure::Locked {
         run: run_of(7),
         pid: 77,
+        started_at: Stamp::from_unix_ms(5),
     };
     simulation.hear(News::SpawnFailed {
         bot: id_of("shop"),
@@ -177,7 +131,11 @@ fn a_bot_that_another_shim_holds_waits_for_it_and_is_not_doubled() {
         failure,
     });
     simulation.pass(seconds(40));
-    assert_eq!(simulation.state("shop"), "held");
+    let line = simulation.status("shop");
+    assert_eq!(
+        (line.state.as_str(), line.pid, line.started_at, line.restarts),
+        ("running", Some(77), Some(5), 0)
+    );
     simulation.crash("shop", code(0));
     simulation.pass(seconds(5));
     assert_eq!(
@@ -187,10 +145,34 @@ fn a_bot_that_another_shim_holds_waits_for_it_and_is_not_doubled() {
 }
 
 #[test]
+fn a_bot_whose_holder_cannot_be_made_out_is_held_and_looked_at_again() {
+    let mut world = World::new(vec![bot("shop", 1)]);
+    world.manners.insert(id_of("shop"), Manner::Mute);
+    let mut simulation = Simulation::of(world);
+    let refused = simulation.run("shop");
+    simulation.world().shims.clear();
+    let failure = SpawnFailure::Unproven("somebody holds it".to_owned());
+    simulation.hear(News::SpawnFailed {
+        bot: id_of("shop"),
+        run: refused,
+        failure,
+    });
+    simulation.pass(millis(200));
+    let line = simulation.status("shop");
+    assert_eq!(
+        (line.state.as_str(), line.reason.as_deref(), line.restarts),
+        ("held", Some("somebody holds it"), 0)
+    );
+    simulation.world().manners.clear();
+    simulation.pass(seconds(10));
+    assert_eq!(simulation.state("shop"), "running");
+}
+
+#[test]
 fn a_bot_that_was_stopped_while_another_shim_holds_it_is_ended_there() {
     let mut world = World::new(vec![bot("shop", 1)]);
     world.manners.insert(id_of("shop"), Manner::Deaf);
-    let mut simulation = Simulation::of(world, Vec::new());
+    let mut simulation = Simulation::of(world);
     let refused = simulation.run("shop");
     simulation.ask("stop", &["shop"], "graceful");
     simulation.world().shims.clear();
@@ -199,6 +181,7 @@ fn a_bot_that_was_stopped_while_another_shim_holds_it_is_ended_there() {
     let failure = SpawnFailure::Locked {
         run: run_of(7),
         pid: 77,
+        started_at: Stamp(0),
     };
     simulation.hear(News::SpawnFailed {
         bot: id_of("shop"),

@@ -61,7 +61,7 @@ fn mail_from_before_a_supervisor_is_of_none_of_its_runs() {
     for name in ["connected", "ready"] {
         world.put(Some(id_of("shop")), Kind::Event, name, json!({"with": "swordfish"}));
     }
-    let mut simulation = Simulation::of(world, Vec::new());
+    let mut simulation = Simulation::of(world);
     // Some is read while the launch waits, some when its turn has come.
     simulation
         .world()
@@ -84,7 +84,7 @@ fn old_mail_does_not_make_a_bot_one_that_is_asked() {
     world.pace.start_delay = seconds(5);
     world.pace.status_poll_interval = seconds(8);
     world.put(Some(id_of("shop")), Kind::Event, "ready", json!({}));
-    let mut simulation = Simulation::of(world, Vec::new());
+    let mut simulation = Simulation::of(world);
     simulation.pass(seconds(120));
     assert_eq!(simulation.letters_to("shop", "status_request").len(), 0);
     assert_eq!(
@@ -111,7 +111,7 @@ fn the_shutdown_of_a_run_that_was_never_started_is_taken_back() {
     shop.spec.as_mut().unwrap().platform = crate::model::bot::Platform::Loopback;
     let mut world = World::new(vec![shop]);
     world.manners.insert(id_of("shop"), Manner::Deaf);
-    let mut simulation = Simulation::of(world, Vec::new());
+    let mut simulation = Simulation::of(world);
     let run = simulation.run("shop");
     simulation.world().news.clear();
     simulation.ask("restart", &["shop"], "graceful");

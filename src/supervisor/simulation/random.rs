@@ -49,16 +49,15 @@ fn begin(dice: &mut Dice) -> Simulation {
     let mut world = World::new(bots);
     world.pace.start_delay = millis(dice.pick(&[0, 100, 3000]));
     world.pace.status_poll_interval = seconds(dice.pick(&[0, 4, 30]));
-    let mut earlier = Vec::new();
     for (number, name) in NAMES.into_iter().enumerate() {
         if dice.one_in(4) {
-            earlier.push(world.earlier(name, 900_000 + number as u64));
+            world.earlier(name, 900_000 + number as u64);
         }
         if dice.one_in(4) {
             world.put(Some(id_of(name)), Kind::Event, "ready", json!({}));
         }
     }
-    Simulation::of(world, earlier)
+    Simulation::of(world)
 }
 
 /// Something that a shim or a bot does unasked.
@@ -107,19 +106,28 @@ fn stir(simulation: &mut Simulation, dice: &mut Dice) {
 
 /// A shim that has not reported yet says why it will not start its bot.
 fn refuse(world: &mut World, dice: &mut Dice, bot: BotId, run: RunId) {
-    if world.shims.get(&run).is_none_or(|shim| shim.has_reported) {
+    if world
+        .shims
+        .get(&run)
+        .is_none_or(|shim| shim.has_reported || shim.bot != bot)
+    {
         return;
     }
     world.shims.remove(&run);
-    let failure = match dice.below(4) {
+    let failure = match dice.below(5) {
         0 => SpawnFailure::Command("no such file".to_owned()),
         1 => SpawnFailure::Passing("too many processes".to_owned()),
         2 => SpawnFailure::PreviousAlive { pid: 5 },
+        3 => SpawnFailure::Unproven("somebody holds its lock".to_owned()),
         _ => {
             let holder = 700_000 + world.next_serial();
             world.earlier(bot.as_str(), holder);
             let run = run_of(holder);
-            SpawnFailure::Locked { run, pid: 77 }
+            SpawnFailure::Locked {
+                run,
+                pid: 77,
+                started_at: Stamp(0),
+            }
         }
     };
     world.news.push_back(News::SpawnFailed { bot, run, failure });
@@ -174,6 +182,7 @@ fn walk(seed: u64) {
             }
             // Several things may come to the loop's ears at once.
             5 => {}
+            6 if dice.one_in(3) => simulation = die(simulation, &mut ids),
             _ => simulation.calm(),
         }
         assert_counted(&simulation);
@@ -183,6 +192,62 @@ fn walk(seed: u64) {
         assert_eq!(simulation.replies_to(id).len(), 1, "answers to {id}");
     }
     assert!(simulation.world().claimed.is_empty());
+}
+
+/// The supervisor is killed, and the next one knows the bots as the last one did.
+fn die(simulation: Simulation, ids: &mut Vec<String>) -> Simulation {
+    let host = &simulation.supervisor.host;
+    let waits = |id: &String| {
+        host.mail
+            .get(&None)
+            .is_some_and(|mail| mail.iter().any(|it| it.id == *id))
+    };
+    // A command that was read and not answered yet has died with it.
+    ids.retain(|id| waits(id) || !simulation.replies_to(id).is_empty());
+    let has_orders = host.mail.get(&None).is_some_and(|mail| !mail.is_empty());
+    let before: Vec<_> = NAMES.map(|name| known(&simulation, name)).into();
+    let live: Vec<RunId> = host
+        .shims
+        .iter()
+        .filter(|(_, it)| it.has_reported)
+        .map(|(run, _)| run.clone())
+        .collect();
+    let pending: BTreeSet<BotId> = host.news.iter().filter_map(concerned).collect();
+    let next = simulation.kill_supervisor();
+    let after: BTreeSet<&RunId> = next.supervisor.host.shims.keys().collect();
+    let ended = |run: &RunId| next.supervisor.host.exits.values().any(|exit| exit.run == *run);
+    for run in &live {
+        assert!(after.contains(run) || ended(run), "{run:?} is lost");
+    }
+    for (name, before) in NAMES.iter().zip(before) {
+        // What had not reached the last supervisor is counted, or obeyed, by the next one.
+        if has_orders || pending.contains(&id_of(name)) {
+            continue;
+        }
+        if let (Some(before), Some(after)) = (before, known(&next, name)) {
+            assert_eq!(before.restarts, after.restarts, "{name}: restarts before and after");
+            assert!(
+                after.failures.streak() >= before.failures.streak(),
+                "{name}: failures are forgotten"
+            );
+        }
+    }
+    next
+}
+
+fn known(simulation: &Simulation, name: &str) -> Option<crate::supervisor::machine::Bot> {
+    simulation
+        .supervisor
+        .fleet
+        .get(&id_of(name))
+        .map(|member| member.bot.clone())
+}
+
+fn concerned(news: &News) -> Option<BotId> {
+    match news {
+        News::Ended { bot, .. } | News::SpawnFailed { bot, .. } | News::Spawned { bot, .. } => Some(bot.clone()),
+        _ => None,
+    }
 }
 
 /// The world has what the machine believes to be live, and no more.
@@ -289,10 +354,12 @@ fn assert_published(simulation: &Simulation) {
 
 fn assert_spaced(simulation: &Simulation) {
     let world = &simulation.supervisor.host;
-    for pair in world.issues.windows(2) {
+    // Supervisors do not know when the one before them did something last.
+    let is_of_one = |from: Moment, to: Moment| !world.deaths.iter().any(|at| (from..=to).contains(at));
+    for pair in world.issues.windows(2).filter(|pair| is_of_one(pair[0].at, pair[1].at)) {
         assert!(pair[1].at.since(pair[0].at) >= SNAPSHOT_INTERVAL, "snapshots too close");
     }
-    for pair in world.launched.windows(2) {
+    for pair in world.launched.windows(2).filter(|pair| is_of_one(pair[0].0, pair[1].0)) {
         assert!(pair[1].0.since(pair[0].0) >= world.pace.start_delay, "starts too close");
     }
 }

@@ -119,7 +119,7 @@ fn a_reload_while_the_supervisor_stops_starts_nothing() {
 fn a_stop_calls_back_every_waiting_launch() {
     let mut world = World::new(vec![bot("shop", 1), bot("demo", 2), bot("extra", 3)]);
     world.pace.start_delay = seconds(60);
-    let mut simulation = Simulation::of(world, Vec::new());
+    let mut simulation = Simulation::of(world);
     simulation.hear(News::Stop(StopMode::Graceful));
     assert!(simulation.is_over);
     assert_eq!(simulation.world().launched.len(), 1);
@@ -128,8 +128,8 @@ fn a_stop_calls_back_every_waiting_launch() {
 #[test]
 fn an_earlier_run_ends_with_the_supervisor() {
     let mut world = World::new(vec![bot("shop", 1)]);
-    let earlier = world.earlier("shop", 7);
-    let mut simulation = Simulation::of(world, vec![earlier]);
+    world.earlier("shop", 7);
+    let mut simulation = Simulation::of(world);
     simulation.hear(News::Stop(StopMode::Graceful));
     assert!(simulation.is_over && !simulation.is_alive("shop"));
     assert_eq!(simulation.launches_of("shop"), 0);

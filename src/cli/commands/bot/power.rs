@@ -15,8 +15,9 @@ use crate::clock;
 use crate::config::{Settings, bot_spec};
 use crate::model::bot::{BotId, Platform, State, Wanted};
 use crate::output;
-use crate::run::record::read_run;
+use crate::run::identity::boot_id;
 use crate::store::{BotRecord, Store, Which};
+use crate::supervisor::ledger;
 use crate::supervisor::snapshot::BotStatus;
 
 pub(super) fn start(client: &Client, chosen: &Chosen, force: bool, timeout: Duration) -> Result<Exit, Failure> {
@@ -32,6 +33,10 @@ pub(super) fn start(client: &Client, chosen: &Chosen, force: bool, timeout: Dura
     bots = enabled_of(client, &store, bots, chosen.all)?;
     want(client, &store, &bots, Wanted::Up, "bot start")?;
     let Some(supervisor) = client.supervisor() else {
+        for bot in &bots {
+            ledger::forgive(&client.home.run_of(bot), &boot_id())
+                .map_err(|error| Failure::Refused(error.to_string()))?;
+        }
         output::note(&format!(
             "no supervisor runs; {} with: multibot start",
             start_words(&bots)
@@ -100,7 +105,9 @@ pub(super) fn bring_down(
     };
     client.call(&supervisor, "stop", json!({"bots": words(bots), "mode": mode(force)}))?;
     let settled = client.settle(&supervisor, "stopping", concerns(bots), timeout)?;
-    match settled.iter().find(|bot| bot.pid.is_some()) {
+    // What is held although it is wanted down may well run, and nobody can prove what it is.
+    let may_run = |bot: &&BotStatus| bot.pid.is_some() || bot.state == State::Held.word();
+    match settled.iter().find(may_run) {
         None => Ok(()),
         Some(bot) => {
             let reason = bot
@@ -114,8 +121,9 @@ pub(super) fn bring_down(
 
 /// Whether anything of a bot runs, with or without a supervisor.
 pub(super) fn is_alive(client: &Client, bot: &BotId) -> bool {
-    let record = read_run(&client.home.run_of(bot)).ok().flatten();
-    let is_running = record.is_some_and(|record| record.shim.is_alive() || record.process.is_alive());
+    let is_running = client
+        .last_run(bot)
+        .is_some_and(|record| record.shim.is_alive() || record.process.is_alive());
     let is_starting = client
         .supervisor()
         .and_then(|it| client.snapshot_of(&it))

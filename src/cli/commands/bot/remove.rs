@@ -6,6 +6,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::model::bot::BotId;
 use crate::output;
+use crate::supervisor::ledger;
 
 /// A bot that runs is stopped first, if the operator says so: what is removed must not run on.
 pub(super) fn run(client: &Client, id: &BotId, force: bool) -> Result<Exit, Failure> {
@@ -23,7 +24,10 @@ pub(super) fn run(client: &Client, id: &BotId, force: bool) -> Result<Exit, Fail
         store.bots().remove(id)?;
         client.audit(store, "bot remove", Some(id), "")
     })?;
-    client.reload()?;
+    if client.reload()?.is_none() {
+        // A running supervisor forgets it when it is down.
+        ledger::remove(&client.home.run_of(id)).map_err(Failure::io(format!("cannot forget {id}")))?;
+    }
     output::note(&format!(
         "removed {id}; its log stays at {}",
         client.home.log_of(id).display()

@@ -1,0 +1,161 @@
+//! How a supervisor takes up a home: what is configured, what earlier supervisors have left running, how
+//! what they left has ended meanwhile, and only then anything new.
+
+use std::collections::BTreeSet;
+
+use super::event_loop::Supervisor;
+use super::fleet::{Counted, Discretion, Member, Place, Seen, Speaks};
+use super::host::{Found, Host, Remnant};
+use super::ledger::Ledger;
+use super::machine::{Bot, Effect, Event, Phase, Policy, Stage as StopStage, StopMode};
+use super::news::News;
+use super::recall::recall;
+use super::reload::placeholder;
+use super::snapshot::Stage;
+use crate::model::bot::{BotId, RunId, Wanted};
+
+impl<H: Host> Supervisor<H> {
+    /// Takes up the home as it is. Nothing is started, and no command is read, before everything that
+    /// lives is known and a snapshot says so.
+    pub fn open(&mut self) -> Result<(), String> {
+        let configuration = self.host.load()?;
+        self.take(&configuration);
+        for configured in configuration.bots {
+            self.add(configured);
+        }
+        let configured = self.fleet.ids();
+        let found = self.host.survey(&configured);
+        for it in found {
+            match &it.remnant {
+                Remnant::Nothing | Remnant::Ended { .. } => self.host.recover_mail(&it.bot, None),
+                Remnant::Alive { run, .. } => self.host.recover_mail(&it.bot, Some(run)),
+                // Whoever that is may be working on what it claimed.
+                Remnant::Unclear(_) => {}
+            }
+            self.adopt(it);
+        }
+        self.publish_now();
+        self.host.flush();
+        self.stage = Stage::Running;
+        self.resume();
+        self.unread.insert(None);
+        self.touch();
+        self.host.log("supervisor is ready");
+        Ok(())
+    }
+
+    /// Starts what is wanted, in the order in which the bots were created, and ends what is not: a stop
+    /// may have been stored, or a bot removed, while no supervisor ran.
+    fn resume(&mut self) {
+        let members = self.fleet.members();
+        let bots: BTreeSet<(u32, BotId)> = members.map(|(bot, member)| (member.index, bot.clone())).collect();
+        for (_, bot) in bots {
+            if self.fleet.get(&bot).is_some_and(Member::is_desired) {
+                self.apply(&bot, Event::Resume);
+            } else {
+                self.apply(&bot, Event::WantDown(StopMode::Graceful));
+            }
+        }
+    }
+
+    /// Takes up one bot as it was found.
+    fn adopt(&mut self, found: Found) {
+        if self.fleet.get(&found.bot).is_none() {
+            self.add_removed(&found.bot);
+        }
+        let (now, stamp) = (self.host.now(), self.host.stamp());
+        let interval = self.pace.status_poll_interval;
+        let Some(member) = self.fleet.get_mut(&found.bot) else {
+            return;
+        };
+        let wanted = if member.is_desired() { Wanted::Up } else { Wanted::Down };
+        member.bot = recall(&member.policy, wanted, &found, now, stamp);
+        member.counted = Counted {
+            ended: found.ledger.ended.as_deref().and_then(RunId::parse),
+            refused: found.ledger.refused.as_deref().and_then(RunId::parse),
+        };
+        member.seen.last_end = found.last_end.clone();
+        member.seen.speaks = found.live().map_or(Speaks::Nothing, |live| live.speaks());
+        // It was asked by an earlier supervisor, whose questions are not counted.
+        let is_polled = member.seen.speaks == Speaks::Ready && !interval.is_zero();
+        member.seen.poll.next_at = is_polled.then(|| now + interval);
+        if let Some(line) = &found.shown {
+            member.seen.connected = line.connected;
+            member.seen.heartbeat_at = line.heartbeat_at.map(crate::model::units::Stamp::from_unix_ms);
+        }
+        let is_counted = found.is_counted();
+        member.noted = found.ledger;
+        self.fleet.refresh(&found.bot);
+        match found.remnant {
+            Remnant::Nothing => {}
+            Remnant::Alive {
+                run, pid, started_at, ..
+            } => {
+                if let Some(member) = self.fleet.get_mut(&found.bot) {
+                    (member.seen.pid, member.seen.started_at) = (Some(pid), Some(started_at));
+                }
+                self.take_up(&found.bot, run, pid);
+            }
+            Remnant::Ended { .. } if is_counted => {}
+            Remnant::Ended { run, end, at, .. } => {
+                self.ended(&found.bot, run.clone(), end, at);
+                if let Some(member) = self.fleet.get_mut(&found.bot) {
+                    member.counted.ended = Some(run);
+                }
+                self.note(&found.bot);
+            }
+            Remnant::Unclear(_) => {
+                let reason = self.fleet.get(&found.bot).and_then(Member::reason).unwrap_or_default();
+                self.fact(&found.bot, None, "held", &reason);
+                self.host.warn(&format!("{}: held: {reason}", found.bot));
+            }
+        }
+    }
+
+    /// A run goes on under this supervisor. A stop that was under way when the last one died is asked for
+    /// again: the word may not have reached the shim.
+    fn take_up(&mut self, bot: &BotId, run: RunId, pid: u32) {
+        self.targets_changed = true;
+        self.fact(bot, Some(run.clone()), "adopted", &format!("pid {pid}"));
+        self.host.log(&format!("{bot}: adopted (pid {pid})"));
+        match self.fleet.get(bot).map(|member| &member.bot.phase) {
+            Some(Phase::Stopping {
+                stage: StopStage::Asked { .. },
+                ..
+            }) => self.perform(bot, Effect::Terminate { run }),
+            Some(Phase::Stopping { .. }) => self.perform(bot, Effect::Kill { run }),
+            _ => {}
+        }
+        self.handle(News::Outbox(bot.clone()));
+    }
+
+    /// A bot that was removed while no supervisor ran, and of which something lives.
+    fn add_removed(&mut self, bot: &BotId) {
+        let member = Member {
+            index: u32::MAX,
+            desired: Wanted::Down,
+            policy: Policy {
+                spec: placeholder(bot),
+                unsupported: None,
+            },
+            token: None,
+            discretion: Discretion::new(Vec::new()),
+            place: Place::Leaving,
+            bot: Bot::new(Wanted::Down),
+            seen: Seen::default(),
+            counted: Counted::default(),
+            noted: Ledger::default(),
+        };
+        self.fleet.insert(bot.clone(), member);
+    }
+
+    /// Has the host note what the next supervisor must know of a bot, where that has changed.
+    pub(super) fn note(&mut self, bot: &BotId) {
+        let Some(member) = self.fleet.get_mut(bot) else { return };
+        let ledger = member.ledger();
+        if ledger != member.noted {
+            self.host.note(bot, &ledger);
+            member.noted = ledger;
+        }
+    }
+}
