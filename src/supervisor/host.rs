@@ -23,6 +23,8 @@ pub struct Configured {
     /// The stored settings over the defaults, or why they make no sense together.
     pub spec: Result<BotSpec, String>,
     pub token: Option<Secret>,
+    /// A name for what its runs are started with.
+    pub recipe: String,
 }
 
 /// What multibot.yaml and the store say of the whole home.
@@ -48,6 +50,7 @@ pub struct Launch<'a> {
     pub index: u32,
     pub spec: &'a BotSpec,
     pub token: Option<&'a Secret>,
+    pub recipe: &'a str,
 }
 
 /// One claimed file of a mailbox: its envelopes, and the means to finish it.
@@ -79,6 +82,8 @@ pub enum Remnant {
         run: RunId,
         pid: u32,
         started_at: Stamp,
+        /// What it was started with, where that was recorded.
+        recipe: Option<String>,
         /// The bot's process has ended already, so, and whether the shim had been asked for that.
         ending: Option<(End, bool)>,
     },

@@ -140,6 +140,7 @@ impl ProcessHost {
                 run,
                 pid: record.process.pid,
                 started_at: Stamp::from_unix_ms(record.started_at),
+                recipe: record.recipe,
                 ending: exit.map(|exit| (exit.end(), exit.asked)),
             }),
             (Ok(None), Some(exit)) if exit.survivors.is_empty() => Trace::Known(ended(run, &exit)),

@@ -432,6 +432,30 @@ fn what_was_stored_while_no_supervisor_ran_is_obeyed() {
 }
 
 #[test]
+fn settings_that_were_changed_while_no_supervisor_ran_hold() {
+    let home = Home::new();
+    for bot in ["shop", "calm", "same"] {
+        home.create(bot, "echo has $WORD; exec sleep 100000");
+    }
+    home.ok(&["start"]);
+    // The default, written out: it comes to the same.
+    home.set("same", &["stop.grace=5s"]);
+    let pids = ["shop", "calm", "same"].map(|bot| home.pid(bot));
+    home.kill_supervisor();
+    home.set("shop", &["env.WORD=changed"]);
+    home.set("calm", &["restart.delay=9s"]);
+    home.ok(&["start"]);
+    home.wait_log("shop", "has changed");
+    home.wait_state("shop", "running");
+    assert!(!is_alive(pids[0]));
+    assert_eq!([home.pid("calm"), home.pid("same")], pids[1..]);
+    assert_eq!(
+        (home.bot("shop")["restarts"].clone(), copies(&home, "shop")),
+        (json!(0), 1)
+    );
+}
+
+#[test]
 fn a_torn_record_is_mended_from_what_runs() {
     let home = Home::new();
     home.create("shop", SLEEPER);
