@@ -113,7 +113,12 @@ impl<H: Host> Supervisor<H> {
                 }
                 self.take_up(&found.bot, run, pid);
             }
-            Remnant::Ended { .. } if is_counted => {}
+            Remnant::Ended { run, end, .. } if is_counted => {
+                // The last supervisor may have died between the counting and the telling.
+                if !found.is_told {
+                    self.fact(&found.bot, Some(run), "exited", &end.to_string());
+                }
+            }
             Remnant::Ended { run, end, at, .. } => {
                 self.ended(&found.bot, run.clone(), end, at);
                 if let Some(member) = self.fleet.get_mut(&found.bot) {

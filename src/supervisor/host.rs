@@ -68,6 +68,8 @@ pub struct Found {
     pub remnant: Remnant,
     /// What the last snapshot said of the run that still lives.
     pub shown: Option<BotStatus>,
+    /// The end of its last run is in the history.
+    pub is_told: bool,
     /// How its newest run that is over has ended, and when.
     pub last_end: Option<(End, Stamp)>,
 }
