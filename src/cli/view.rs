@@ -9,8 +9,9 @@ use crate::config::{Settings, bot_spec};
 use crate::model::bot::{BotId, Platform, State};
 use crate::model::units::{Stamp, show_age, show_size};
 use crate::output::{Cell, Column, Paint, Style, Table};
-use crate::run::identity::Stat;
+use crate::run::identity::{Stat, boot_id};
 use crate::run::record::read_exit;
+use crate::supervisor::ledger;
 use crate::supervisor::snapshot::{BotStatus, LastExit, Snapshot};
 
 /// The home as JSON. Fields are documented in multibot-json(7) and only ever added.
@@ -128,11 +129,18 @@ pub(super) fn view_of(client: &Client, snapshot: &Snapshot, now: Stamp) -> View 
             started_at: Some(show_ms(snapshot.supervisor.started_at)),
             home: client.home.dir().display().to_string(),
             stale: false,
-            notes: snapshot.supervisor.notes.clone(),
+            notes: notes_of(snapshot),
         },
         summary,
         bots,
     }
+}
+
+fn notes_of(snapshot: &Snapshot) -> Vec<String> {
+    let about = &snapshot.supervisor;
+    let came_back = about.came_back.as_ref();
+    let told = came_back.map(|why| format!("the last upgrade was taken back: {why}"));
+    about.notes.iter().cloned().chain(told).collect()
 }
 
 /// What is so while no supervisor tells it: the stored bots, and whether their last run still lives.
@@ -209,7 +217,10 @@ fn at_rest(client: &Client, bot: &BotId) -> BotStatus {
         pid: alive.as_ref().map(|run| run.process.pid),
         run_id: alive.as_ref().map(|run| run.run_id.clone()),
         started_at: alive.as_ref().map(|run| run.started_at),
-        restarts: 0,
+        restarts: ledger::read(&dir, &boot_id())
+            .ok()
+            .flatten()
+            .map_or(0, |ledger| ledger.restarts),
         last_exit: last_exit.map(|exit| LastExit {
             code: exit.code,
             signal: exit.signal,

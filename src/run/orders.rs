@@ -27,6 +27,9 @@ pub struct Orders {
     pub secrets: Vec<String>,
     pub stop_signal: i32,
     pub grace_ms: u64,
+    /// A name for what the run is started with; see the record.
+    #[serde(default)]
+    pub recipe: Option<String>,
     /// The media folder to create, if the bot has one.
     pub media: Option<MediaOrders>,
 }
@@ -102,6 +105,7 @@ mod tests {
             secrets: vec!["hush".into()],
             stop_signal: 15,
             grace_ms: 1,
+            recipe: None,
             media: None,
         };
         assert!(!format!("{orders:?}").contains("hush"));

@@ -29,6 +29,9 @@ pub struct RunRecord {
     pub process: Identity,
     /// Unix milliseconds.
     pub started_at: i64,
+    /// What it was started with, as its supervisor named that.
+    #[serde(default)]
+    pub recipe: Option<String>,
 }
 
 /// How a run ended.

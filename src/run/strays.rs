@@ -125,6 +125,7 @@ fn record_of(shim: u32, bot: &str) -> Option<RunRecord> {
         shim,
         process,
         started_at,
+        recipe: None,
     })
 }
 

@@ -64,11 +64,12 @@ fn before_exec(command: &mut Command, orders: &Orders) -> Result<(), Report> {
         });
     };
     let (run_dir, run_id, bot) = (orders.run_dir.clone(), orders.run_id.clone(), orders.bot.clone());
+    let recipe = orders.recipe.clone();
     let in_child = move || -> io::Result<()> {
         rustix::process::setpgid(None, None)?;
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(BOT_UMASK));
         default_signals();
-        record_myself(&run_dir, &run_id, &bot, &shim)
+        record_myself(&run_dir, &run_id, &bot, &shim, recipe.as_ref())
     };
     // SAFETY: the shim has one thread, so after the fork no lock can be held by a thread that is
     // gone; allocating and writing a file are as safe in this child as in the parent.
@@ -89,7 +90,7 @@ fn default_signals() {
     }
 }
 
-fn record_myself(run_dir: &Path, run_id: &str, bot: &str, shim: &Identity) -> io::Result<()> {
+fn record_myself(run_dir: &Path, run_id: &str, bot: &str, shim: &Identity, recipe: Option<&String>) -> io::Result<()> {
     let process = Identity::me().ok_or_else(|| io::Error::other("cannot read /proc/self/stat"))?;
     let record = RunRecord {
         v: RECORD_VERSION,
@@ -98,6 +99,7 @@ fn record_myself(run_dir: &Path, run_id: &str, bot: &str, shim: &Identity) -> io
         shim: shim.clone(),
         process,
         started_at: clock::stamp().unix_ms(),
+        recipe: recipe.cloned(),
     };
     // Only a number crosses from the child to the shim.
     write_run(run_dir, &record).map_err(|error| io::Error::from_raw_os_error(error.errno().unwrap_or(libc::EIO)))

@@ -10,6 +10,7 @@ use super::ledger::Ledger;
 use super::machine::{Bot, Effect, Event, Phase, Policy, Stage as StopStage, StopMode};
 use super::news::News;
 use super::recall::recall;
+use super::recipe::differs;
 use super::reload::placeholder;
 use super::snapshot::Stage;
 use crate::model::bot::{BotId, RunId, Wanted};
@@ -56,6 +57,13 @@ impl<H: Host> Supervisor<H> {
                 self.apply(&bot, Event::WantDown(StopMode::Graceful));
             }
         }
+        // What was changed while no supervisor ran holds from now on.
+        for bot in std::mem::take(&mut self.outdated) {
+            if self.fleet.get(&bot).is_some_and(Member::is_desired) {
+                self.host.log(&format!("{bot}: its settings have changed meanwhile"));
+                self.apply(&bot, Event::WantRestart(StopMode::Graceful));
+            }
+        }
     }
 
     /// Takes up one bot as it was found.
@@ -83,20 +91,34 @@ impl<H: Host> Supervisor<H> {
             member.seen.connected = line.connected;
             member.seen.heartbeat_at = line.heartbeat_at.map(crate::model::units::Stamp::from_unix_ms);
         }
+        member.seen.suits = found.live().and_then(|live| live.suits.clone());
         let is_counted = found.is_counted();
         member.noted = found.ledger;
         self.fleet.refresh(&found.bot);
         match found.remnant {
             Remnant::Nothing => {}
             Remnant::Alive {
-                run, pid, started_at, ..
+                run,
+                pid,
+                started_at,
+                recipe,
+                ..
             } => {
                 if let Some(member) = self.fleet.get_mut(&found.bot) {
                     (member.seen.pid, member.seen.started_at) = (Some(pid), Some(started_at));
+                    let has = member.seen.suits.as_deref().or(recipe.as_deref());
+                    if differs(has, &member.recipe) {
+                        self.outdated.push(found.bot.clone());
+                    }
                 }
                 self.take_up(&found.bot, run, pid);
             }
-            Remnant::Ended { .. } if is_counted => {}
+            Remnant::Ended { run, end, .. } if is_counted => {
+                // The last supervisor may have died between the counting and the telling.
+                if !found.is_told {
+                    self.fact(&found.bot, Some(run), "exited", &end.to_string());
+                }
+            }
             Remnant::Ended { run, end, at, .. } => {
                 self.ended(&found.bot, run.clone(), end, at);
                 if let Some(member) = self.fleet.get_mut(&found.bot) {
@@ -139,6 +161,7 @@ impl<H: Host> Supervisor<H> {
                 unsupported: None,
             },
             token: None,
+            recipe: String::new(),
             discretion: Discretion::new(Vec::new()),
             place: Place::Leaving,
             bot: Bot::new(Wanted::Down),

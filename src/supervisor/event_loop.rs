@@ -33,6 +33,8 @@ pub struct Supervisor<H: Host> {
     pub(super) next_launch_at: Moment,
     /// Mailboxes that hold more than one turn may take.
     pub(super) unread: BTreeSet<Option<BotId>>,
+    /// Adopted runs that were started with other settings than are stored now.
+    pub(super) outdated: Vec<BotId>,
     recount: BTreeSet<BotId>,
     rescanned_at: Moment,
     pub(super) facts: Vec<Fact>,
@@ -64,6 +66,7 @@ impl<H: Host> Supervisor<H> {
             launches: VecDeque::new(),
             next_launch_at: now,
             unread: BTreeSet::new(),
+            outdated: Vec::new(),
             recount: BTreeSet::new(),
             rescanned_at: now,
             facts: Vec::new(),

@@ -19,6 +19,8 @@ pub struct Member<P> {
     pub desired: Wanted,
     pub policy: Policy,
     pub token: Option<Secret>,
+    /// A name for what its next run is started with.
+    pub recipe: String,
     /// What the bot must not say of itself.
     pub discretion: Discretion,
     pub place: Place,
@@ -93,6 +95,8 @@ pub struct Seen<P> {
     pub shutdown: Vec<P>,
     /// When a shim that has not reported is given up.
     pub spawn_by: Option<Moment>,
+    /// A later recipe that the run does as well for.
+    pub suits: Option<String>,
     /// Something to tell beside the state.
     pub note: Option<String>,
     pub last_end: Option<(End, Stamp)>,
@@ -143,6 +147,7 @@ impl<P> Default for Seen<P> {
             },
             shutdown: Vec::new(),
             spawn_by: None,
+            suits: None,
             note: None,
             last_end: None,
             counts: BoxCounts::default(),

@@ -23,6 +23,8 @@ pub struct Configured {
     /// The stored settings over the defaults, or why they make no sense together.
     pub spec: Result<BotSpec, String>,
     pub token: Option<Secret>,
+    /// A name for what its runs are started with.
+    pub recipe: String,
 }
 
 /// What multibot.yaml and the store say of the whole home.
@@ -48,6 +50,7 @@ pub struct Launch<'a> {
     pub index: u32,
     pub spec: &'a BotSpec,
     pub token: Option<&'a Secret>,
+    pub recipe: &'a str,
 }
 
 /// One claimed file of a mailbox: its envelopes, and the means to finish it.
@@ -65,6 +68,8 @@ pub struct Found {
     pub remnant: Remnant,
     /// What the last snapshot said of the run that still lives.
     pub shown: Option<BotStatus>,
+    /// The end of its last run is in the history.
+    pub is_told: bool,
     /// How its newest run that is over has ended, and when.
     pub last_end: Option<(End, Stamp)>,
 }
@@ -79,6 +84,8 @@ pub enum Remnant {
         run: RunId,
         pid: u32,
         started_at: Stamp,
+        /// What it was started with, where that was recorded.
+        recipe: Option<String>,
         /// The bot's process has ended already, so, and whether the shim had been asked for that.
         ending: Option<(End, bool)>,
     },

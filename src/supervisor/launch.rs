@@ -67,6 +67,7 @@ impl ProcessHost {
             secrets: secrets.iter().map(|secret| secret.reveal().to_owned()).collect(),
             stop_signal: spec.stop.signal,
             grace_ms: u64::try_from(spec.stop.grace.as_millis()).unwrap_or(u64::MAX),
+            recipe: Some(launch.recipe.to_owned()),
             media: Some(MediaOrders {
                 dir: media,
                 clean_on_start: spec.media.clean_on_start,

@@ -70,6 +70,8 @@ pub struct Live {
     pub beats: bool,
     pub uses_spool: bool,
     pub said_ready: bool,
+    /// A later recipe that it does as well for, although its record names another.
+    pub suits: Option<String>,
     pub stop: Option<Stop>,
 }
 

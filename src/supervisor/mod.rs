@@ -19,6 +19,7 @@ mod phase;
 pub mod process;
 pub mod publisher;
 mod recall;
+mod recipe;
 pub mod recorder;
 mod reload;
 pub mod shims;

@@ -157,6 +157,7 @@ impl<H: Host> Supervisor<H> {
             index: member.index,
             spec: &member.policy.spec,
             token: member.token.as_ref(),
+            recipe: &member.recipe,
         };
         let outcome = self.host.spawn(&launch);
         self.fleet.refresh(bot);

@@ -29,6 +29,7 @@ use super::machine::SpawnFailure;
 use super::mail::SUPERVISOR;
 use super::news::{News, Pace};
 use super::publisher::Publisher;
+use super::recipe::recipe;
 use super::recorder::Recorder;
 use super::shims::{Shims, Token};
 use super::snapshot::Snapshot;
@@ -108,13 +109,18 @@ impl ProcessHost {
         record: crate::store::BotRecord,
         tokens: &mut HashMap<BotId, crate::model::bot::Secret>,
     ) -> Configured {
-        let spec = Settings::from_json(&record.settings_json)
-            .map_err(|fault| fault.to_string())
-            .and_then(|settings| {
-                bot_spec(&record.id, &[&settings, &self.defaults]).map_err(|faults| one_line(&faults.to_string()))
-            });
+        let settings = Settings::from_json(&record.settings_json).map_err(|fault| fault.to_string());
+        let token = tokens.remove(&record.id);
+        let recipe = settings.as_ref().map_or_else(
+            |_| String::new(),
+            |settings| recipe(&[settings, &self.defaults], token.as_ref()),
+        );
+        let spec = settings.and_then(|settings| {
+            bot_spec(&record.id, &[&settings, &self.defaults]).map_err(|faults| one_line(&faults.to_string()))
+        });
         Configured {
-            token: tokens.remove(&record.id),
+            token,
+            recipe,
             id: record.id,
             index: record.index,
             wanted: record.wanted,

@@ -32,6 +32,7 @@ impl<P> Member<P> {
             beats: self.seen.heartbeat_at.is_some(),
             uses_spool: speaks >= Speaks::Spool,
             said_ready: speaks == Speaks::Ready,
+            suits: self.seen.suits.clone(),
             ..Live::of(run.as_str())
         };
         match &self.bot.phase {

@@ -77,6 +77,7 @@ impl<H: Host> Supervisor<H> {
             discretion: Discretion::new(secrets_of(&policy.spec.env, configured.token.as_ref())),
             policy,
             token: configured.token,
+            recipe: configured.recipe,
             place: Place::Configured,
             bot: Bot::new(Wanted::Down),
             seen: Seen::default(),
@@ -106,6 +107,10 @@ impl<H: Host> Supervisor<H> {
         }
         member.policy = policy;
         member.token = configured.token;
+        if member.bot.live_run().is_some() && !runs_with_old && member.recipe != configured.recipe {
+            member.seen.suits = Some(configured.recipe.clone());
+        }
+        member.recipe = configured.recipe;
         member.place = Place::Configured;
         // What was told of the old limits is no longer so.
         member.seen.note = None;
@@ -113,6 +118,7 @@ impl<H: Host> Supervisor<H> {
         // Deadlines and limits follow the policy while the process stays.
         self.targets_changed = true;
         self.fleet.refresh(&bot);
+        self.note(&bot);
         match (was_desired, is_desired) {
             (true, false) => Some(Event::WantDown(StopMode::Graceful)),
             (false, true) => Some(Event::WantUp),

@@ -68,6 +68,7 @@ fn bot(name: &str, index: u32) -> Configured {
         wanted: Wanted::Up,
         spec: Ok(spec),
         token: None,
+        recipe: "1:plain".to_owned(),
     }
 }
 
@@ -94,6 +95,7 @@ struct Shim {
     started_at: Stamp,
     /// It was told to end its bot.
     is_asked: bool,
+    recipe: Option<String>,
 }
 
 /// What a shim writes when its run is over.
@@ -225,6 +227,7 @@ impl World {
             has_reported: true,
             started_at: Stamp::from_unix_ms(1_600_000_000_000),
             is_asked: false,
+            recipe: None,
         };
         self.records.insert(bot, run.clone());
         self.shims.insert(run, shim);
@@ -255,6 +258,7 @@ impl World {
                 run,
                 pid: shim.pid,
                 started_at: shim.started_at,
+                recipe: shim.recipe.clone(),
                 ending: None,
             },
             (None, Some(exit)) if exit.run == run => Remnant::Ended {
@@ -329,6 +333,7 @@ impl Host for World {
                 ledger: self.ledgers.get(&bot).cloned().unwrap_or_default(),
                 last_end: self.exits.get(&bot).map(|exit| (exit.end.clone(), exit.at)),
                 shown: None,
+                is_told: self.facts.iter().any(|fact| fact.bot == bot && fact.name == "exited"),
                 remnant,
                 bot,
             })
@@ -379,6 +384,7 @@ impl Host for World {
             has_reported,
             started_at,
             is_asked: false,
+            recipe: Some(launch.recipe.to_owned()),
         };
         self.shims.insert(run, shim);
         Ok(())

@@ -21,6 +21,11 @@ use super::machine::Hold;
 use super::process::ProcessHost;
 use super::snapshot::{Snapshot, Stage};
 
+/// How many of a bot's last events may have come after the end of its last run.
+const LOOK_BACK: u32 = 100;
+/// The events that tell of a run's end.
+const ENDS: [&str; 2] = ["exited", "spawn_failed"];
+
 /// The remnant of one bot, before its dead are looked for.
 enum Trace {
     Known(Remnant),
@@ -90,11 +95,25 @@ impl ProcessHost {
             .filter(|_| goes_on && !is_fresh)
             .map(|exit| (exit.end(), Stamp::from_unix_ms(exit.at)));
         Found {
+            is_told: self.is_told(&bot, &remnant),
             bot,
             ledger,
             remnant,
             shown,
             last_end,
+        }
+    }
+
+    /// Whether the history has the end of this run, or there is none to be told.
+    fn is_told(&self, bot: &BotId, remnant: &Remnant) -> bool {
+        let Remnant::Ended { run, .. } = remnant else {
+            return true;
+        };
+        match self.parts.store.events().recent(Some(bot), LOOK_BACK) {
+            Ok(facts) => facts
+                .iter()
+                .any(|fact| fact.run.as_ref() == Some(run) && ENDS.contains(&fact.name.as_str())),
+            Err(_) => true,
         }
     }
 
@@ -140,6 +159,7 @@ impl ProcessHost {
                 run,
                 pid: record.process.pid,
                 started_at: Stamp::from_unix_ms(record.started_at),
+                recipe: record.recipe,
                 ending: exit.map(|exit| (exit.end(), exit.asked)),
             }),
             (Ok(None), Some(exit)) if exit.survivors.is_empty() => Trace::Known(ended(run, &exit)),

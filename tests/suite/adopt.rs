@@ -432,6 +432,80 @@ fn what_was_stored_while_no_supervisor_ran_is_obeyed() {
 }
 
 #[test]
+fn settings_that_were_changed_while_no_supervisor_ran_hold() {
+    let home = Home::new();
+    for bot in ["shop", "calm", "same"] {
+        home.create(bot, "echo has $WORD; exec sleep 100000");
+    }
+    home.ok(&["start"]);
+    // The default, written out: it comes to the same.
+    home.set("same", &["stop.grace=5s"]);
+    let pids = ["shop", "calm", "same"].map(|bot| home.pid(bot));
+    home.kill_supervisor();
+    home.set("shop", &["env.WORD=changed"]);
+    home.set("calm", &["restart.delay=9s"]);
+    home.ok(&["start"]);
+    home.wait_log("shop", "has changed");
+    home.wait_state("shop", "running");
+    assert!(!is_alive(pids[0]));
+    assert_eq!([home.pid("calm"), home.pid("same")], pids[1..]);
+    assert_eq!(
+        (home.bot("shop")["restarts"].clone(), copies(&home, "shop")),
+        (json!(0), 1)
+    );
+}
+
+#[test]
+fn a_run_of_an_earlier_release_is_adopted_as_well() {
+    let home = Home::new();
+    home.create("shop", SLEEPER);
+    home.create(
+        "ended",
+        "while [ ! -e go ]; do sleep 0.02; done; touch went; exec sleep 100000",
+    );
+    home.ok(&["start"]);
+    let (pid, ended) = (home.pid("shop"), home.pid("ended"));
+    home.kill_supervisor();
+    // Its records lack what was added since, and it kept no ledgers.
+    for bot in ["shop", "ended"] {
+        alter_record(&home, bot, |record| {
+            record.as_object_mut().unwrap().remove("recipe");
+        });
+        let _ = fs::remove_file(home.path(&format!("run/{bot}/ledger.json")));
+    }
+    kill(ended, Signal::KILL);
+    wait_until("its end is recorded", &home, || {
+        home.path("run/ended/exit.json").exists()
+    });
+    let exit = home.read("run/ended/exit.json").replace(",\"asked\":false", "");
+    assert!(!exit.contains("asked"), "{exit}");
+    fs::write(home.path("run/ended/exit.json"), exit).unwrap();
+    home.write("go", "");
+    home.ok(&["start"]);
+    assert_eq!((home.pid("shop"), copies(&home, "shop")), (pid, 1));
+    let bot = home.bot("ended");
+    assert_eq!((&bot["restarts"], &bot["last_exit"]["signal"]), (&json!(1), &json!(9)));
+}
+
+#[test]
+fn an_end_that_was_counted_and_not_told_is_told() {
+    let home = Home::new();
+    home.create("shop", "exit 1");
+    home.set("shop", &["restart.max_restarts=0"]);
+    home.run(&["start"]);
+    home.wait_state("shop", "failed");
+    wait_until("it is told", &home, || home.count_events("shop", "exited") == 1);
+    home.kill_supervisor();
+    store(&home).events().prune_events(Stamp(0), 0).unwrap();
+    home.run(&["start"]).code(1);
+    wait_until("it is told", &home, || home.count_events("shop", "exited") == 1);
+    assert_eq!(
+        (home.state("shop"), home.bot("shop")["restarts"].clone()),
+        ("failed".to_owned(), json!(0))
+    );
+}
+
+#[test]
 fn a_torn_record_is_mended_from_what_runs() {
     let home = Home::new();
     home.create("shop", SLEEPER);

@@ -161,6 +161,8 @@ fn a_program_that_fails_or_hangs_gives_the_process_back() {
         );
         assert_eq!((home.pid("shop"), copies(&home, "shop")), (pid, 1));
         assert_eq!(schema(&home, Path::new(THIS)), "1.0");
+        let notes = home.status()["supervisor"]["notes"].to_string();
+        assert!(notes.contains("the last upgrade was taken back"), "{notes}");
         home.ok(&["bot", "restart", "shop"]);
         // It can be tried again.
         home.ok(&["upgrade"]);

@@ -248,3 +248,30 @@ fn a_supervisor_that_leaves_begins_nothing_and_waits_for_what_it_began() {
     assert_eq!((line.state.as_str(), line.restarts), ("running", 1));
     assert_eq!(simulation.facts_of("shop", "exited").len(), 1);
 }
+
+#[test]
+fn what_was_changed_while_no_supervisor_ran_holds_when_the_next_one_starts() {
+    let mut simulation = Simulation::steady(vec![bot("shop", 1), bot("demo", 2)]);
+    simulation.store("shop", |shop| {
+        shop.spec.as_mut().unwrap().command.push("--more".to_owned());
+        shop.recipe = "1:more".to_owned();
+    });
+    // What comes to the same does for the run that lives, also for later supervisors.
+    simulation.store("demo", |demo| demo.recipe = "1:same".to_owned());
+    simulation.store("shop", |shop| shop.wanted = Wanted::Up);
+    let calm = simulation.run("demo");
+    simulation.command("reload", json!({}));
+    simulation.pass(seconds(3));
+    assert_eq!((simulation.launches_of("shop"), simulation.launches_of("demo")), (2, 1));
+    simulation.store("shop", |shop| shop.recipe = "1:other".to_owned());
+    for launched in [3, 3] {
+        simulation = simulation.kill_supervisor();
+        simulation.pass(seconds(3));
+        assert_eq!(
+            (simulation.launches_of("shop"), simulation.launches_of("demo")),
+            (launched, 1)
+        );
+        assert_eq!(simulation.status("shop").restarts, 0);
+    }
+    assert_eq!(simulation.run("demo"), calm);
+}
