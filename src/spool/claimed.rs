@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::envelope::{Defaults, Fault, from_line};
+use super::mailbox::Mailbox;
 use super::{Error, Result, file};
 use crate::model::limits::{ENVELOPES_PER_FILE_MAX, MAILBOX_FILE_BYTES_MAX};
 use crate::model::message::Envelope;
@@ -69,6 +70,11 @@ impl Claimed {
             path,
             name,
         }
+    }
+
+    /// A file of this name in `cur/`, that was posted under the other name.
+    pub(super) fn found(mailbox: &Mailbox, name: &OsStr, posted: &OsStr) -> Claimed {
+        Claimed::new(mailbox.dir(), mailbox.cur_dir().join(name), posted.to_owned())
     }
 
     /// Where it lies now.

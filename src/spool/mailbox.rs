@@ -1,4 +1,5 @@
-//! A mailbox: a folder of `tmp/`, `new/` and `cur/` through which one side posts and the other claims.
+//! A mailbox: a folder of `tmp/`, `new/` and `cur/` through which one side posts and the other claims. An inbox
+//! has `later/` and `held/` as well, for what waits.
 //!
 //! Owns posting, claiming and counting; `claimed.rs` reads what was claimed. Never decides what is done with
 //! a message. Invariants: a file in `new/` is complete, because it was written in `tmp/` and renamed; of all
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use super::claimed::Claimed;
 use super::envelope::{Defaults, from_line, to_line};
 use super::name::{FileName, MICROS_MAX, is_ulid};
+use super::progress::is_progress;
 use super::scan::Entry;
 use super::{Error, Result, file, new_id};
 use crate::model::limits::{
@@ -76,12 +78,31 @@ impl Mailbox {
         self.dir.join("new")
     }
 
+    pub fn cur_dir(&self) -> PathBuf {
+        self.dir.join("cur")
+    }
+
+    pub fn later_dir(&self) -> PathBuf {
+        self.dir.join("later")
+    }
+
+    pub fn held_dir(&self) -> PathBuf {
+        self.dir.join("held")
+    }
+
     /// Makes the folders that are missing, mode 0700.
     pub fn create(&self) -> Result<()> {
         for name in ["tmp", "new", "cur"] {
             file::make_dir(&self.dir.join(name))?;
         }
         Ok(())
+    }
+
+    /// The same for an inbox, where messages may wait.
+    pub fn create_inbox(&self) -> Result<()> {
+        self.create()?;
+        file::make_dir(&self.later_dir())?;
+        file::make_dir(&self.held_dir())
     }
 
     /// Posts 1 to 512 envelopes as one file, which is delivered by the most urgent of them. Errors when the
@@ -139,19 +160,23 @@ impl Mailbox {
         }
         let named = |number| {
             let mut name = OsString::from(format!("{claimant},"));
-            name.push(file::fitted(entry.name(), number, claimant.len() + 1));
+            name.push(file::fitted(entry.name(), number, claimant.len() + 1 + "_.acked".len()));
+            if is_progress(&name) {
+                name.push("_");
+            }
             name
         };
-        let cur = self.dir.join("cur");
+        let cur = self.cur_dir();
         let moved = file::move_into(&self.new_dir().join(entry.name()), &cur, named)?;
         Ok(moved.map(|name| Claimed::new(&self.dir, cur.join(name), entry.name().to_owned())))
     }
 
     /// How many files wait and are worked on; reads only the names.
     pub fn counts(&self) -> Result<Counts> {
+        let cur = file::entries(&self.cur_dir())?;
         Ok(Counts {
             new: file::entries(&self.new_dir())?.len(),
-            cur: file::entries(&self.dir.join("cur"))?.len(),
+            cur: cur.iter().filter(|name| !is_progress(name)).count(),
         })
     }
 

@@ -8,16 +8,22 @@
 //! read goes to `dead/` with its reason.
 
 mod claimed;
+pub mod consumer;
 pub mod dead_letters;
 pub mod envelope;
+pub mod failure;
 mod file;
 pub mod heartbeat;
+pub mod later;
 pub mod mailbox;
 pub mod name;
+mod progress;
 pub mod replies;
 pub mod scan;
 pub mod wait;
 
+#[cfg(test)]
+mod consumer_tests;
 #[cfg(test)]
 mod schema_tests;
 #[cfg(test)]
@@ -30,8 +36,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::model::units::{Stamp, show_size};
 
 pub use claimed::{Claimed, ReadError, Unreadable};
+pub use consumer::{Consumer, Received};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use envelope::{Defaults, Fault};
+pub use failure::Failure;
+pub use later::{LaterName, OrderKey};
 pub use mailbox::{Counts, Durability, Mailbox, Posted, Poster};
 pub use name::{FileName, is_ulid};
 pub use scan::Entry;

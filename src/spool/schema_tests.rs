@@ -64,6 +64,7 @@ fn fits(schema: &Value, value: &Value) -> bool {
 fn is_type(wanted: &Value, value: &Value) -> bool {
     match wanted.as_str().unwrap() {
         "object" => value.is_object(),
+        "array" => value.is_array(),
         "string" => value.is_string(),
         "integer" => value.is_u64() || value.is_i64(),
         "boolean" => value.is_boolean(),
