@@ -77,6 +77,11 @@ impl Claimed {
         Claimed::new(mailbox.dir(), mailbox.cur_dir().join(name), posted.to_owned())
     }
 
+    /// A file that waits elsewhere in the mailbox, to be read as if it were claimed.
+    pub(super) fn at(mailbox: &Mailbox, path: PathBuf, posted: OsString) -> Claimed {
+        Claimed::new(mailbox.dir(), path, posted)
+    }
+
     /// Where it lies now.
     pub fn path(&self) -> &Path {
         &self.path

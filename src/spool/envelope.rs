@@ -60,6 +60,19 @@ pub fn to_line(envelope: &Envelope) -> String {
     Value::Object(to_fields(envelope)).to_string()
 }
 
+/// The same for an envelope that is written anew: as much of its history is forgotten, the oldest first, as it
+/// takes for the line to be read again.
+pub(super) fn to_fitting_line(envelope: &Envelope) -> String {
+    let mut fitting = envelope.clone();
+    loop {
+        let line = to_line(&fitting);
+        if line.len() <= ENVELOPE_BYTES_MAX || fitting.history.is_empty() {
+            return line;
+        }
+        fitting.history.remove(0);
+    }
+}
+
 /// Reads one envelope. Unknown fields are kept as they are; a known one that is null counts as missing. Errors name the
 /// field and what it must be.
 pub fn from_line(line: &str, defaults: &Defaults<'_>) -> Result<Envelope, Fault> {

@@ -21,6 +21,7 @@ use crate::model::limits::{
     DISK_FREE_BYTES_MIN, ENVELOPES_PER_FILE_MAX, MAILBOX_FILE_BYTES_MAX, MAILBOX_FILES_MAX, TMP_AGE_MAX,
 };
 use crate::model::message::Envelope;
+use crate::model::queue::Durability;
 use crate::model::units::Stamp;
 
 /// One folder of messages in one direction; the value is only its path and its bound.
@@ -28,15 +29,6 @@ use crate::model::units::Stamp;
 pub struct Mailbox {
     dir: PathBuf,
     pub(super) files_max: usize,
-}
-
-/// How much of a post must be on the disk before it counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// The file and its name: what was posted survives a power cut.
-    Batch,
-    /// Nothing: it survives the end of any process, not of the host.
-    None,
 }
 
 /// What one sender remembers from post to post: its last time, so that its names never go back, and how many
@@ -117,7 +109,7 @@ impl Mailbox {
     ) -> Result<Posted> {
         let lines = self.lines(envelopes, now)?;
         let name = poster.name(envelopes, now).to_string();
-        let sync = durability == Durability::Batch;
+        let sync = durability.is_durable();
         let room = self.room(poster, sync)?;
         // What is not promised to last is an order to act now, perhaps the one that makes room.
         if sync {

@@ -7,6 +7,7 @@
 //! unlink. Nothing that this module did not write is ever followed, trusted or deleted: what cannot be
 //! read goes to `dead/` with its reason.
 
+mod census;
 mod claimed;
 pub mod consumer;
 pub mod dead_letters;
@@ -18,12 +19,18 @@ pub mod later;
 pub mod mailbox;
 pub mod name;
 mod progress;
+mod recovery;
 pub mod replies;
+mod requeue;
+mod retry;
 pub mod scan;
+mod settle;
 pub mod wait;
 
 #[cfg(test)]
 mod consumer_tests;
+#[cfg(test)]
+mod recovery_tests;
 #[cfg(test)]
 mod schema_tests;
 #[cfg(test)]
@@ -35,15 +42,20 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::model::units::{Stamp, show_size};
 
+pub use crate::model::queue::Durability;
+pub use census::Census;
 pub use claimed::{Claimed, ReadError, Unreadable};
 pub use consumer::{Consumer, Received};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use envelope::{Defaults, Fault};
 pub use failure::Failure;
 pub use later::{LaterName, OrderKey};
-pub use mailbox::{Counts, Durability, Mailbox, Posted, Poster};
+pub use mailbox::{Counts, Mailbox, Posted, Poster};
 pub use name::{FileName, is_ulid};
+pub use recovery::RunEnd;
+pub use requeue::{Recovered, Released};
 pub use scan::Entry;
+pub use settle::Settled;
 pub use wait::{Waker, Watch, wait_for_file};
 
 /// What the spool could not do, and where.

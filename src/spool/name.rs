@@ -63,6 +63,10 @@ impl FileName {
         })
     }
 
+    pub fn posted_at(&self) -> Stamp {
+        Stamp(i64::try_from(self.micros).unwrap_or(i64::MAX))
+    }
+
     /// Where it stands among others, whatever its attempt.
     pub fn place(&self) -> (u8, u64, &str) {
         (self.priority, self.micros, &self.id)

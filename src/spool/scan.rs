@@ -14,6 +14,7 @@ use super::name::FileName;
 use super::{Error, Result};
 use crate::model::limits::FAIR_CLAIM_EVERY;
 use crate::model::message::PRIORITY_DEFAULT;
+use crate::model::units::Stamp;
 
 /// One file in `new/`, whatever it is. Entries sort in the order of delivery.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +31,11 @@ impl Entry {
 
     pub fn priority(&self) -> u8 {
         self.priority
+    }
+
+    /// When it was posted, as its name says, or arrived.
+    pub fn posted_at(&self) -> Stamp {
+        Stamp(self.micros)
     }
 }
 
