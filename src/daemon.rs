@@ -109,7 +109,10 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
     Store::migrate(&home.database())?;
     // A supervisor must not keep a file system busy that somebody wants to unmount.
     let _ = std::env::set_current_dir("/");
-    Mailbox::new(home.supervisor_inbox()).create()?;
+    let inbox = Mailbox::new(home.supervisor_inbox());
+    inbox.create()?;
+    // What the last supervisor had claimed and not answered; most of it has expired.
+    inbox.give_back("supervisor")?;
     sweep(home);
     let (queue, news) = sync_channel(QUEUE_LEN_MAX);
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(start_error("signal handling"))?;
@@ -258,7 +261,8 @@ fn news_of(hint: Hint) -> News {
         Hint::Outbox(bot) => News::Outbox(bot),
         Hint::Heartbeat(bot) => News::Heartbeat(bot),
         Hint::Counts(bot) => News::Counts(bot),
-        Hint::Everything => News::Rescan,
+        Hint::Folders(bot) => News::Folders(bot),
+        Hint::Everything => News::HintsLost,
     }
 }
 

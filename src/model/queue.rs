@@ -20,6 +20,22 @@ pub struct QueuePolicy {
     pub durability: Durability,
 }
 
+impl Default for QueuePolicy {
+    /// What holds where nothing is configured.
+    fn default() -> QueuePolicy {
+        QueuePolicy {
+            max_messages: 10_000,
+            max_bytes: 256 * 1024 * 1024,
+            max_message: 256 * 1024,
+            retry_delay: Duration::from_secs(1),
+            max_retry_delay: Duration::from_secs(300),
+            max_crashes: 3,
+            dedup_window: Duration::from_secs(3600),
+            durability: Durability::Batch,
+        }
+    }
+}
+
 /// How much of a post must be on the disk before it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {

@@ -171,7 +171,12 @@ impl Consumer {
 
     /// What is to be done with an envelope whose turn it is; None when that was nothing.
     fn hand_out(&mut self, name: &FileName, envelope: Envelope, now: Stamp) -> Result<Option<Received>> {
-        if let Some(expires_at) = envelope.expires_at.filter(|expires_at| *expires_at < now) {
+        // A bot that reads its shutdown late must end all the same.
+        let is_shutdown = envelope.is_for_one_run() && envelope.name == "shutdown";
+        if let Some(expires_at) = envelope
+            .expires_at
+            .filter(|expires_at| *expires_at < now && !is_shutdown)
+        {
             if envelope.is_for_one_run() {
                 self.ack(&envelope.id)?;
                 return Ok(None);

@@ -11,6 +11,7 @@ use super::claimed::{Claimed, ReadError};
 use super::consumer::base_name;
 use super::dead_letters::DeadLetters;
 use super::envelope::{Defaults, to_fitting_line};
+use super::later::LaterName;
 use super::mailbox::Mailbox;
 use super::name::FileName;
 use super::progress::{Progress, is_progress};
@@ -36,6 +37,8 @@ pub struct Released {
     pub back: usize,
     /// Messages that have expired meanwhile, each with its reason.
     pub buried: Vec<(Envelope, String)>,
+    /// When the next one is due.
+    pub next_due: Option<Stamp>,
 }
 
 impl Mailbox {
@@ -201,6 +204,7 @@ impl Mailbox {
             let moved = file::move_into(&path, &self.new_dir(), |number| file::fitted(&posted, number, 0))?;
             done.back += usize::from(moved.is_some());
         }
+        done.next_due = self.later()?.first().map(LaterName::due);
         Ok(done)
     }
 }

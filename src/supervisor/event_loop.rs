@@ -31,7 +31,7 @@ pub struct Supervisor<H: Host> {
     pub(super) next_launch_at: Moment,
     /// Mailboxes that hold more than one turn may take.
     pub(super) unread: BTreeSet<Option<BotId>>,
-    recount: BTreeSet<BotId>,
+    pub(super) recount: BTreeSet<BotId>,
     rescanned_at: Moment,
     pub(super) facts: Vec<Fact>,
     pub(super) replies: Vec<Envelope>,
@@ -82,6 +82,9 @@ impl<H: Host> Supervisor<H> {
         self.publish_now();
         for news in earlier {
             self.handle(news);
+        }
+        for bot in self.fleet.ids() {
+            self.recover(&bot, None);
         }
         self.stage = Stage::Running;
         // In the order in which they were created. One that still runs under an earlier supervisor is
@@ -173,7 +176,7 @@ impl<H: Host> Supervisor<H> {
             }
             self.apply(&bot, Event::ClockJumped);
         }
-        self.handle(News::Rescan);
+        self.rescan();
     }
 
     /// Whether a stop was asked for and nothing more can come of waiting.
@@ -202,12 +205,13 @@ impl<H: Host> Supervisor<H> {
             News::Outbox(bot) => {
                 self.unread.insert(Some(bot));
             }
-            News::Counts(bot) => {
-                self.recount.insert(bot);
-                self.touch();
-            }
+            News::Counts(bot) => self.inbox_changed(&bot),
+            News::Folders(bot) => self.folders_changed(&bot),
             News::Heartbeat(bot) => self.heartbeat(&bot),
-            News::Rescan => self.rescan(),
+            News::HintsLost => {
+                self.host.hints_lost();
+                self.rescan();
+            }
             News::Spawned { bot, run, pid } => self.spawned(&bot, run, pid),
             News::SpawnFailed { bot, run, failure } => self.spawn_failed(&bot, run, failure),
             News::Ended { bot, run, end } => self.ended(&bot, run, end),
@@ -266,7 +270,7 @@ impl<H: Host> Supervisor<H> {
         self.rescanned_at = self.host.now();
         self.unread.insert(None);
         for bot in self.fleet.ids() {
-            self.recount.insert(bot.clone());
+            self.inbox_changed(&bot);
             self.unread.insert(Some(bot));
         }
     }
@@ -314,6 +318,8 @@ impl<H: Host> Supervisor<H> {
         // What the bot said before it ended was said by this run, not by the next.
         self.read_all(bot);
         self.withdraw(bot);
+        self.decide(bot, true);
+        self.recover(bot, Some((&run, self.end_for_mail(bot, &end))));
         let stamp = self.host.stamp();
         if let Some(member) = self.fleet.get_mut(bot) {
             member.seen.last_end = Some((end.clone(), stamp));
@@ -370,12 +376,6 @@ impl<H: Host> Supervisor<H> {
     pub(super) fn settle(&mut self) {
         self.read_some();
         self.launch_due();
-        for bot in std::mem::take(&mut self.recount) {
-            let counts = self.host.counts(&bot);
-            if let Some(member) = self.fleet.get_mut(&bot) {
-                member.seen.counts = counts;
-            }
-        }
         if !self.facts.is_empty() {
             let facts = std::mem::take(&mut self.facts);
             self.host.record(facts);
@@ -384,6 +384,7 @@ impl<H: Host> Supervisor<H> {
             self.host.watch_usage(self.usage_targets());
         }
         if self.publish_at.is_some_and(|at| at <= self.host.now()) {
+            self.count_all();
             self.publish_now();
         }
     }
@@ -408,6 +409,13 @@ impl<H: Host> Supervisor<H> {
                 .is_some_and(|member| member.seen.poll.next_at.is_some_and(|at| at <= now))
             {
                 self.poll_status(&bot);
+            }
+            if self
+                .fleet
+                .get(&bot)
+                .is_some_and(|member| member.seen.later_at.is_some_and(|at| at <= now))
+            {
+                self.release(&bot);
             }
             self.apply(&bot, Event::DeadlinePassed);
         }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::model::bot::{BotId, BotSpec, Limits, RunId, Secret, Wanted};
 use crate::model::fact::Fact;
 use crate::model::message::Envelope;
+use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp};
+use crate::spool::{RunEnd, Settled};
 
 use super::machine::SpawnFailure;
 use super::news::{News, Pace};
@@ -38,8 +40,17 @@ pub struct Configuration {
 pub struct BoxCounts {
     pub inbox_new: u64,
     pub inbox_cur: u64,
+    pub inbox_later: u64,
+    pub inbox_held: u64,
+    /// When the oldest message was posted that is neither done nor held.
+    pub inbox_oldest: Option<Stamp>,
+    /// When the first one that waits for its retry is due.
+    pub next_due: Option<Stamp>,
     pub dead: u64,
 }
+
+/// The id of a message that became a dead letter, and why.
+pub type Buried = (String, String);
 
 /// A run to be started.
 pub struct Launch<'a> {
@@ -99,6 +110,25 @@ pub trait Host {
     /// Takes a message back if nobody has claimed it.
     fn retract(&mut self, bot: &BotId, posted: Self::Posted);
     fn counts(&mut self, bot: &BotId) -> BoxCounts;
+
+    /// Moves on the message to which this is a negative answer. `is_over`: its run has ended.
+    fn settle(&mut self, bot: &BotId, rules: &QueuePolicy, answer: &Envelope, is_over: bool)
+    -> Result<Settled, String>;
+    /// Brings back what all but the live run have claimed in a bot's inbox; says how many messages, and which were
+    /// buried.
+    fn recover(
+        &mut self,
+        bot: &BotId,
+        rules: &QueuePolicy,
+        live: Option<&RunId>,
+        ended: Option<(&RunId, RunEnd)>,
+    ) -> (usize, Vec<Buried>);
+    /// Puts what is due back into a bot's inbox; says what has expired, and when more is due.
+    fn release_due(&mut self, bot: &BotId) -> Result<(Vec<Buried>, Option<Stamp>), String>;
+    /// Makes anew and watches what was removed of a bot's folders; whether something was.
+    fn mend(&mut self, bot: &BotId) -> Result<bool, String>;
+    /// Hints were lost and everything is looked at: an operator may want to know.
+    fn hints_lost(&mut self);
 
     /// Publishes a snapshot, and after it the answers that had to wait for it.
     fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>);

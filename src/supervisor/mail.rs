@@ -89,11 +89,9 @@ impl<H: Host> Supervisor<H> {
         match envelope.kind {
             Kind::Heartbeat => self.heartbeat(bot),
             Kind::Response if is_answer(member, &envelope) => self.answered(bot, run, &envelope),
+            Kind::Error if envelope.correlation_id.is_some() => self.given_back(bot, envelope),
             // A bot need not say whom it answers: the command's id tells.
-            Kind::Response | Kind::Error if envelope.correlation_id.as_deref().is_some_and(is_ulid) => {
-                self.replies.push(envelope);
-                self.touch();
-            }
+            Kind::Response if envelope.correlation_id.as_deref().is_some_and(is_ulid) => self.reply_to_asker(envelope),
             Kind::Response | Kind::Error | Kind::Event | Kind::Command => self.told(bot, run, &envelope),
         }
     }

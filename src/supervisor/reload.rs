@@ -79,6 +79,7 @@ impl<H: Host> Supervisor<H> {
             place: Place::Configured,
             bot: Bot::new(Wanted::Down),
             seen: Seen::default(),
+            undecided: Vec::new(),
         };
         self.fleet.insert(bot.clone(), member);
         self.handle(News::Counts(bot.clone()));

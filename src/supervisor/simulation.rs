@@ -7,6 +7,7 @@
 
 mod commands;
 mod health;
+mod inboxes;
 mod launches;
 mod mailboxes;
 mod publishing;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::event_loop::Supervisor;
-use super::host::{BoxCounts, Configuration, Configured, Host, Launch, Mail, UsageTarget};
+use super::host::{BoxCounts, Buried, Configuration, Configured, Host, Launch, Mail, UsageTarget};
 use super::machine::SpawnFailure;
 use super::news::{News, Pace};
 use super::shims::Token;
@@ -28,8 +29,10 @@ use crate::config::{Settings, bot_spec};
 use crate::model::bot::{BotId, End, RunId, Wanted};
 use crate::model::fact::Fact;
 use crate::model::message::{Envelope, Kind};
+use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp};
 use crate::run::identity::Identity;
+use crate::spool::{RunEnd, Settled};
 
 /// What the wall clock shows when the monotonic clock shows zero.
 const WALL_AT_ZERO: i64 = 1_700_000_000_000_000;
@@ -137,6 +140,15 @@ struct World {
     audited: Vec<String>,
     warnings: Vec<String>,
     forgotten: Vec<BotId>,
+    /// What becomes of messages that bots answer negatively, by id; of others nobody knows.
+    settled: BTreeMap<String, Settled>,
+    /// Recoveries: the bot, the run that was spared and the one that had ended.
+    recoveries: Vec<(BotId, Option<RunId>, Option<(RunId, RunEnd)>)>,
+    /// What the next recovery buries.
+    doomed: Vec<Buried>,
+    /// When messages in inboxes are due.
+    due: BTreeMap<BotId, BTreeSet<Stamp>>,
+    released: Vec<(Moment, BotId)>,
 }
 
 impl World {
@@ -159,6 +171,11 @@ impl World {
             audited: Vec::new(),
             warnings: Vec::new(),
             forgotten: Vec::new(),
+            settled: BTreeMap::new(),
+            recoveries: Vec::new(),
+            doomed: Vec::new(),
+            due: BTreeMap::new(),
+            released: Vec::new(),
         }
     }
 
@@ -327,9 +344,49 @@ impl Host for World {
         let unread = self.letters.iter().filter(|it| it.to == *bot && !it.is_retracted);
         BoxCounts {
             inbox_new: unread.count() as u64,
+            next_due: self.due.get(bot).and_then(|due| due.first()).copied(),
             ..BoxCounts::default()
         }
     }
+
+    fn settle(&mut self, _: &BotId, _: &QueuePolicy, answer: &Envelope, is_over: bool) -> Result<Settled, String> {
+        let id = answer.correlation_id.clone().unwrap_or_default();
+        let settled = self.settled.get(&id).cloned().unwrap_or(Settled::Absent);
+        if settled == Settled::Undecided && is_over {
+            let reason = "over".to_owned();
+            return Ok(Settled::Buried { reason });
+        }
+        Ok(settled)
+    }
+
+    fn recover(
+        &mut self,
+        bot: &BotId,
+        _: &QueuePolicy,
+        live: Option<&RunId>,
+        ended: Option<(&RunId, RunEnd)>,
+    ) -> (usize, Vec<Buried>) {
+        let is_spared = |run: &&RunId| live != Some(*run) && ended.as_ref().is_none_or(|(ended, _)| ended != run);
+        let lost: Vec<&RunId> = self.live(bot).into_iter().filter(is_spared).collect();
+        assert!(lost.is_empty(), "claims of live runs of {bot} are taken away: {lost:?}");
+        let ended = ended.map(|(run, end)| (run.clone(), end));
+        self.recoveries.push((bot.clone(), live.cloned(), ended));
+        (0, std::mem::take(&mut self.doomed))
+    }
+
+    fn release_due(&mut self, bot: &BotId) -> Result<(Vec<Buried>, Option<Stamp>), String> {
+        let (now, stamp) = (self.now, World::stamp(self));
+        let due = self.due.entry(bot.clone()).or_default();
+        due.retain(|at| *at > stamp);
+        self.released.push((now, bot.clone()));
+        Ok((Vec::new(), due.first().copied()))
+    }
+
+    fn mend(&mut self, _bot: &BotId) -> Result<bool, String> {
+        Ok(false)
+    }
+
+    fn hints_lost(&mut self) {}
 
     fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>) {
         self.issues.push(Issue {
