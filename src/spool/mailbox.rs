@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::bounds::{Bounds, Load};
 use super::claimed::Claimed;
 use super::envelope::{Defaults, from_line, to_line};
 use super::name::{FileName, MICROS_MAX, is_ulid};
@@ -29,6 +30,8 @@ use crate::model::units::Stamp;
 pub struct Mailbox {
     dir: PathBuf,
     pub(super) files_max: usize,
+    /// What its bot's settings allow; None where no bot owns it.
+    pub(super) bounds: Option<Bounds>,
 }
 
 /// What one sender remembers from post to post: its last time, so that its names never go back, and how many
@@ -37,6 +40,8 @@ pub struct Mailbox {
 pub struct Poster {
     last_micros: u64,
     room: HashMap<PathBuf, usize>,
+    /// The same for mailboxes that are bounded.
+    slack: HashMap<PathBuf, Load>,
 }
 
 /// A file that was posted; it may be claimed at any moment.
@@ -58,6 +63,7 @@ impl Mailbox {
         Mailbox {
             dir,
             files_max: MAILBOX_FILES_MAX,
+            bounds: None,
         }
     }
 
@@ -107,12 +113,27 @@ impl Mailbox {
         durability: Durability,
         now: Stamp,
     ) -> Result<Posted> {
+        let name = poster.name(envelopes, now);
+        self.post_as(&name, poster, envelopes, durability, now)
+    }
+
+    /// The same under a name that this poster has made.
+    pub(super) fn post_as(
+        &self,
+        name: &FileName,
+        poster: &mut Poster,
+        envelopes: &[Envelope],
+        durability: Durability,
+        now: Stamp,
+    ) -> Result<Posted> {
         let lines = self.lines(envelopes, now)?;
-        let name = poster.name(envelopes, now).to_string();
+        self.check_lengths(&lines)?;
+        let name = name.to_string();
         let sync = durability.is_durable();
         let room = self.room(poster, sync)?;
+        let slack = self.slack(poster, envelopes.len(), lines.len())?;
         // What is not promised to last is an order to act now, perhaps the one that makes room.
-        if sync {
+        if sync || self.bounds.is_some() {
             let free = fs2::available_space(&self.dir).map_err(|error| self.missing_or("look at", &self.dir, error))?;
             self.check_disk(free, lines.len() as u64)?;
         }
@@ -128,6 +149,7 @@ impl Mailbox {
             file::sync_dir(&self.new_dir())?;
         }
         poster.room.insert(self.dir.clone(), room);
+        poster.slack.insert(self.dir.clone(), slack);
         Ok(Posted { path })
     }
 
@@ -237,6 +259,18 @@ impl Mailbox {
         }
     }
 
+    /// What this poster may add after this post before what waits is counted again.
+    fn slack(&self, poster: &Poster, messages: usize, bytes: usize) -> Result<Load> {
+        let (messages, bytes) = (messages as u64, bytes as u64);
+        if let Some(known) = poster.slack.get(&self.dir)
+            && let (Some(messages), Some(bytes)) =
+                (known.messages.checked_sub(messages), known.bytes.checked_sub(bytes))
+        {
+            return Ok(Load { messages, bytes });
+        }
+        self.check_room(Load { messages, bytes })
+    }
+
     pub(super) fn check_disk(&self, free: u64, bytes: u64) -> Result<()> {
         let needed = bytes.saturating_add(DISK_FREE_BYTES_MIN);
         if free < needed {
@@ -267,7 +301,7 @@ impl Poster {
     }
 
     /// The next name: later than every name before it, even when the clock was set back.
-    fn name(&mut self, envelopes: &[Envelope], now: Stamp) -> FileName {
+    pub(super) fn name(&mut self, envelopes: &[Envelope], now: Stamp) -> FileName {
         let clock = u64::try_from(now.0).unwrap_or(0);
         self.last_micros = clock.max(self.last_micros.saturating_add(1)).min(MICROS_MAX);
         let first = envelopes.first().map(|envelope| &envelope.id).filter(|id| is_ulid(id));

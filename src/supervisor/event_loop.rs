@@ -33,6 +33,7 @@ pub struct Supervisor<H: Host> {
     pub(super) unread: BTreeSet<Option<BotId>>,
     pub(super) recount: BTreeSet<BotId>,
     rescanned_at: Moment,
+    pub(super) swept_at: Moment,
     pub(super) facts: Vec<Fact>,
     pub(super) replies: Vec<Envelope>,
     /// When the next snapshot is due; None while nothing has changed since the last one.
@@ -63,6 +64,7 @@ impl<H: Host> Supervisor<H> {
             unread: BTreeSet::new(),
             recount: BTreeSet::new(),
             rescanned_at: now,
+            swept_at: now,
             facts: Vec::new(),
             replies: Vec::new(),
             publish_at: Some(now),
@@ -157,6 +159,7 @@ impl<H: Host> Supervisor<H> {
         }
         self.fire_deadlines();
         self.rescan_if_blind();
+        self.sweep_daily();
     }
 
     /// A loop that woke far too late has slept with the machine: what it did not hear meanwhile must

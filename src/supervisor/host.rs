@@ -127,6 +127,8 @@ pub trait Host {
     fn release_due(&mut self, bot: &BotId) -> Result<(Vec<Buried>, Option<Stamp>), String>;
     /// Makes anew and watches what was removed of a bot's folders; whether something was.
     fn mend(&mut self, bot: &BotId) -> Result<bool, String>;
+    /// Removes what senders that died have left in a bot's mailboxes.
+    fn sweep(&mut self, bot: &BotId);
     /// Hints were lost and everything is looked at: an operator may want to know.
     fn hints_lost(&mut self);
 

@@ -18,6 +18,7 @@ use super::mail::SUPERVISOR;
 
 /// How soon the disk is asked again after it refused.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Answers of one bot that wait for its word whether it is done with the message.
 const UNDECIDED_MAX: usize = 1024;
 
@@ -170,6 +171,18 @@ impl<H: Host> Supervisor<H> {
                 self.recount(bot);
             }
             Err(error) => self.host.warn(&format!("{bot}: {error}")),
+        }
+    }
+
+    /// Once a day, at an hour at which the loop is awake anyway.
+    pub(super) fn sweep_daily(&mut self) {
+        let now = self.host.now();
+        if now.since(self.swept_at) < SWEEP_EVERY {
+            return;
+        }
+        self.swept_at = now;
+        for bot in self.fleet.ids() {
+            self.host.sweep(&bot);
         }
     }
 

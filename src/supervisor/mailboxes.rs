@@ -38,7 +38,21 @@ impl ProcessHost {
         }
         self.backlog.remove(&Some(bot.clone()));
         outbox.give_back(SUPERVISOR).map_err(|error| error.to_string())?;
+        self.sweep_mailboxes(bot);
         Ok(())
+    }
+
+    /// Removes what senders that died have left, and dedup keys whose time is over.
+    pub(super) fn sweep_mailboxes(&self, bot: &BotId) {
+        let (home, now) = (&self.parts.home, clock::stamp());
+        for swept in [
+            Mailbox::new(home.inbox_of(bot)).sweep(now),
+            Mailbox::new(home.outbox_of(bot)).sweep_tmp(now),
+        ] {
+            if let Err(error) = swept {
+                tracing::warn!("{bot}: {error}");
+            }
+        }
     }
 
     /// Watches a bot's mailboxes. Where that cannot be, its bot runs all the same and everything is

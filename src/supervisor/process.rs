@@ -217,6 +217,10 @@ impl Host for ProcessHost {
         Ok(known.is_some())
     }
 
+    fn sweep(&mut self, bot: &BotId) {
+        self.sweep_mailboxes(bot);
+    }
+
     fn hints_lost(&mut self) {
         let what = "hints of changed mailboxes were lost, and all were read again".to_owned();
         self.incidents.insert(what, clock::stamp());

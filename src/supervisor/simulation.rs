@@ -386,6 +386,8 @@ impl Host for World {
         Ok(false)
     }
 
+    fn sweep(&mut self, _bot: &BotId) {}
+
     fn hints_lost(&mut self) {}
 
     fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>) {
