@@ -21,7 +21,7 @@ use crate::monitor::sampler;
 use crate::run::identity::Identity;
 use crate::run::inheritance::{keep_open_files_from_children, receive_all_signals};
 use crate::run::lock::Lock;
-use crate::spool::{self, Mailbox};
+use crate::spool::{self, Mailbox, Writer};
 use crate::store::{self, Access, Store};
 use crate::supervisor::environment::Account;
 use crate::supervisor::event_loop::Supervisor;
@@ -213,6 +213,7 @@ fn open_host(
         watches,
         publisher: Publisher::start(home.snapshot(), home.replies()).map_err(start_error("the publisher"))?,
         recorder: Recorder::start(&home.database())?,
+        writer: Writer::start(|line| tracing::warn!("{line}")).map_err(start_error("the writer"))?,
         sampler: start_sampler(settings.sampling_period, queue)?,
         queue: queue.clone(),
         observer,

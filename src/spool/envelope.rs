@@ -198,7 +198,7 @@ fn required<T>(field: &'static str, value: Option<T>) -> Result<T, Fault> {
 const KIND_RULE: &str = "command, response, event, heartbeat or error";
 const ID_RULE: &str = "1 to 64 letters, digits or . _ : -, the first a letter or digit";
 const NAME_RULE: &str = "1 to 64 letters, digits or . _ -, the first a letter, digit or _";
-const ADDRESS_RULE: &str = "a bot's id, supervisor or cli";
+const ADDRESS_RULE: &str = "a bot's id, supervisor, cli or *";
 const KEY_RULE: &str = "1 to 256 characters without control characters";
 const TIME_RULE: &str = "a time in RFC 3339, as in 2026-01-31T08:30:00Z";
 
@@ -213,6 +213,9 @@ fn is_name(text: &str) -> bool {
 }
 
 fn is_address(text: &str) -> bool {
+    if text == "*" {
+        return true;
+    }
     let first = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     first && text.len() <= 192 && text.chars().all(|c| c.is_ascii_alphanumeric() || "._%@-".contains(c))
 }
@@ -394,7 +397,7 @@ pub(super) mod tests {
             ),
             (
                 r#"{"id":"a","kind":"event","name":"x","from":"123:secret"}"#,
-                "from must be a bot's id, supervisor or cli",
+                "from must be a bot's id, supervisor, cli or *",
             ),
         ] {
             assert_eq!(from_line(line, &DEFAULTS).unwrap_err().to_string(), text, "{line}");

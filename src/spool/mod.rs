@@ -29,6 +29,7 @@ pub mod scan;
 mod settle;
 mod submit;
 pub mod wait;
+mod writer;
 
 #[cfg(test)]
 mod consumer_tests;
@@ -61,6 +62,7 @@ pub use scan::Entry;
 pub use settle::Settled;
 pub use submit::Submitted;
 pub use wait::{Waker, Watch, wait_for_file};
+pub use writer::{Delivery, Parcel, Writer};
 
 /// What the spool could not do, and where.
 #[derive(Debug, thiserror::Error)]

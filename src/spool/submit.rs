@@ -205,8 +205,8 @@ mod tests {
                 "holds 3 messages of 3: start what reads it, or raise queue.max_messages",
             ),
             (
-                rules(10, 800, 1024),
-                "of 800 B: start what reads it, or raise queue.max_bytes",
+                rules(10, 500, 1024),
+                "of 500 B: start what reads it, or raise queue.max_bytes",
             ),
             (
                 rules(10, 1 << 20, 64),

@@ -12,6 +12,7 @@ use crate::spool::{RunEnd, Settled};
 
 use super::machine::SpawnFailure;
 use super::news::{News, Pace};
+use super::routes::Outgoing;
 use super::shims::Token;
 use super::snapshot::Snapshot;
 
@@ -125,6 +126,8 @@ pub trait Host {
     ) -> (usize, Vec<Buried>);
     /// Puts what is due back into a bot's inbox; says what has expired, and when more is due.
     fn release_due(&mut self, bot: &BotId) -> Result<(Vec<Buried>, Option<Stamp>), String>;
+    /// Delivers what a bot has for others, then finishes the file that it came in, if it came in one.
+    fn deliver(&mut self, sender: &BotId, claim: Option<Self::Claim>, outgoing: Outgoing);
     /// Makes anew and watches what was removed of a bot's folders; whether something was.
     fn mend(&mut self, bot: &BotId) -> Result<bool, String>;
     /// Removes what senders that died have left in a bot's mailboxes.

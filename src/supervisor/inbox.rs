@@ -15,6 +15,7 @@ use super::event_loop::Supervisor;
 use super::host::Host;
 use super::machine::{Because, Phase};
 use super::mail::SUPERVISOR;
+use super::routes::Outgoing;
 
 /// How soon the disk is asked again after it refused.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -32,7 +33,7 @@ impl<H: Host> Supervisor<H> {
         {
             if member.undecided.len() >= UNDECIDED_MAX {
                 let oldest = member.undecided.remove(0);
-                self.reply_to_asker(oldest);
+                self.reply_to_asker(bot, oldest);
             }
             if let Some(member) = self.fleet.get_mut(bot) {
                 member.undecided.push(answer);
@@ -57,7 +58,7 @@ impl<H: Host> Supervisor<H> {
     fn settle_answer(&mut self, bot: &BotId, mut answer: Envelope, is_over: bool) -> Option<Envelope> {
         let rules = self.fleet.get(bot)?.policy.spec.queue.clone();
         match self.host.settle(bot, &rules, &answer, is_over) {
-            Ok(Settled::Absent) => self.reply_to_asker(answer),
+            Ok(Settled::Absent) => self.reply_to_asker(bot, answer),
             Ok(Settled::Undecided) => return Some(answer),
             Ok(Settled::Later { due }) => self.wake_for(bot, due),
             Ok(Settled::Back | Settled::Dropped) => {}
@@ -66,7 +67,7 @@ impl<H: Host> Supervisor<H> {
                 if let Some(payload) = answer.payload.as_object_mut() {
                     payload.insert("message".to_owned(), reason.into());
                 }
-                self.reply_to_asker(answer);
+                self.reply_to_asker(bot, answer);
             }
             Err(error) => {
                 self.host.warn(&format!("{bot}: {error}"));
@@ -203,7 +204,7 @@ impl<H: Host> Supervisor<H> {
             let mut answer = Envelope::new(new_id, Kind::Error, "dead_letter", bot.as_str(), SUPERVISOR, stamp)
                 .with_payload(serde_json::json!({"message": reason, "permanent": true}));
             answer.correlation_id = Some(id.to_owned());
-            self.reply_to_asker(answer);
+            self.reply_to_asker(bot, answer);
         }
     }
 
@@ -214,7 +215,13 @@ impl<H: Host> Supervisor<H> {
     }
 
     /// The final word on a message, for whoever may wait for it.
-    pub(super) fn reply_to_asker(&mut self, answer: Envelope) {
+    pub(super) fn reply_to_asker(&mut self, bot: &BotId, answer: Envelope) {
+        if answer.to != bot.as_str() && self.is_bot(&answer.to) {
+            let mut outgoing = Outgoing::default();
+            self.route(bot, answer, &mut outgoing);
+            self.host.deliver(bot, None, outgoing);
+            return;
+        }
         if answer.correlation_id.as_deref().is_some_and(is_ulid) {
             self.replies.push(answer);
         }

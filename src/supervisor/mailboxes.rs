@@ -9,11 +9,12 @@ use crate::model::bot::{BotId, RunId};
 use crate::model::message::Envelope;
 use crate::model::queue::QueuePolicy;
 use crate::model::units::Stamp;
-use crate::spool::{Claimed, DeadLetters, Defaults, Failure, Mailbox, ReadError, RunEnd, Settled};
+use crate::spool::{Claimed, DeadLetters, Defaults, Delivery, Failure, Mailbox, Parcel, ReadError, RunEnd, Settled};
 
 use super::host::{BoxCounts, Buried, Mail};
 use super::mail::SUPERVISOR;
 use super::process::ProcessHost;
+use super::routes::Outgoing;
 
 /// Files that are read between two scans of one mailbox: urgent ones that come meanwhile wait so long.
 const BACKLOG_LEN_MAX: usize = 4096;
@@ -204,6 +205,22 @@ impl ProcessHost {
             .map_err(|error| error.to_string())?;
         let buried = done.buried.into_iter().map(|(envelope, reason)| (envelope.id, reason));
         Ok((buried.collect(), done.next_due))
+    }
+
+    pub(super) fn send_on(&self, sender: &BotId, claimed: Option<Claimed>, outgoing: Outgoing) {
+        let home = &self.parts.home;
+        let deliveries = outgoing.deliveries.into_iter().map(|(bot, policy, envelope)| Delivery {
+            inbox: Mailbox::new(home.inbox_of(&bot)),
+            policy,
+            envelope,
+        });
+        self.parts.writer.deliver(Parcel {
+            claimed,
+            deliveries: deliveries.collect(),
+            refused: outgoing.refused,
+            dead: DeadLetters::new(home.dead_of(sender)),
+            now: clock::stamp(),
+        });
     }
 
     pub(super) fn count(&self, bot: &BotId) -> BoxCounts {

@@ -19,6 +19,7 @@ pub mod process;
 pub mod publisher;
 pub mod recorder;
 mod reload;
+pub mod routes;
 pub mod shims;
 #[cfg(test)]
 mod simulation;

@@ -17,7 +17,7 @@ use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp};
 use crate::run::record::read_run;
 use crate::run::remains;
-use crate::spool::{Claimed, Durability, Entry, Mailbox, Posted, Poster, RunEnd, Settled};
+use crate::spool::{Claimed, Durability, Entry, Mailbox, Posted, Poster, RunEnd, Settled, Writer};
 use crate::store::{Access, AuditEntry, Store};
 
 use super::environment::Account;
@@ -28,6 +28,7 @@ use super::mailboxes::Inodes;
 use super::news::{News, Pace};
 use super::publisher::Publisher;
 use super::recorder::Recorder;
+use super::routes::Outgoing;
 use super::shims::{Shims, Token};
 use super::snapshot::Snapshot;
 use super::watch::Watches;
@@ -42,6 +43,8 @@ pub struct Parts {
     pub watches: Result<Watches, String>,
     pub publisher: Publisher,
     pub recorder: Recorder,
+    /// Carries messages between bots.
+    pub writer: Writer,
     /// Tells the sampler whom to look at; None: nothing is sampled.
     pub sampler: Option<TellSampler>,
     /// The loop's own queue, for threads that this host starts.
@@ -215,6 +218,10 @@ impl Host for ProcessHost {
                 .insert(format!("folders of {bot} were removed and made anew"), at);
         }
         Ok(known.is_some())
+    }
+
+    fn deliver(&mut self, sender: &BotId, claim: Option<Claimed>, outgoing: Outgoing) {
+        self.send_on(sender, claim, outgoing);
     }
 
     fn sweep(&mut self, bot: &BotId) {

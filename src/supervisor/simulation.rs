@@ -23,6 +23,7 @@ use super::event_loop::Supervisor;
 use super::host::{BoxCounts, Buried, Configuration, Configured, Host, Launch, Mail, UsageTarget};
 use super::machine::SpawnFailure;
 use super::news::{News, Pace};
+use super::routes::Outgoing;
 use super::shims::Token;
 use super::snapshot::{self, BotStatus, Snapshot, Stage};
 use crate::config::{Settings, bot_spec};
@@ -149,6 +150,9 @@ struct World {
     /// When messages in inboxes are due.
     due: BTreeMap<BotId, BTreeSet<Stamp>>,
     released: Vec<(Moment, BotId)>,
+    /// Messages from bot to bot.
+    delivered: Vec<(BotId, Envelope)>,
+    refused: Vec<(Envelope, String)>,
 }
 
 impl World {
@@ -176,6 +180,8 @@ impl World {
             doomed: Vec::new(),
             due: BTreeMap::new(),
             released: Vec::new(),
+            delivered: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -384,6 +390,18 @@ impl Host for World {
 
     fn mend(&mut self, _bot: &BotId) -> Result<bool, String> {
         Ok(false)
+    }
+
+    fn deliver(&mut self, _sender: &BotId, claim: Option<u64>, outgoing: Outgoing) {
+        if let Some(claim) = claim {
+            self.finish(claim);
+        }
+        let delivered = outgoing
+            .deliveries
+            .into_iter()
+            .map(|(bot, _, envelope)| (bot, envelope));
+        self.delivered.extend(delivered);
+        self.refused.extend(outgoing.refused);
     }
 
     fn sweep(&mut self, _bot: &BotId) {}

@@ -112,3 +112,45 @@ fn what_waits_in_an_inbox_wakes_the_loop_when_it_is_due_and_never_before() {
     let released = [20, 30].map(|s| (begun + seconds(s), id_of("shop")));
     assert_eq!(simulation.world().released, released);
 }
+
+/// What becomes of a message of this kind from `shop` to this address: who gets it, or why nobody does.
+fn sent_to(to: &str, kind: Kind, is_answer: bool) -> Result<Vec<String>, String> {
+    let mut open = bot("open", 2);
+    open.spec.as_mut().unwrap().accept_from = vec!["*".to_owned()];
+    let mut choosy = bot("choosy", 3);
+    choosy.spec.as_mut().unwrap().accept_from = vec!["shop".to_owned()];
+    let mut simulation = Simulation::steady(vec![bot("shop", 1), open, choosy, bot("closed", 4)]);
+    let mut envelope = Envelope::new("m".into(), kind, "dance", "somebody-else", to, Stamp(0));
+    envelope.correlation_id = is_answer.then(|| id(1));
+    let outbox = simulation.world().mail.entry(Some(id_of("shop"))).or_default();
+    outbox.push_back(envelope);
+    simulation.hear(News::Outbox(id_of("shop")));
+    let world = simulation.world();
+    assert!(world.claimed.is_empty());
+    assert!(
+        world
+            .delivered
+            .iter()
+            .all(|(bot, it)| it.from == "shop" && it.to == bot.as_str() && it.id == "m")
+    );
+    match world.refused.first() {
+        Some((_, why)) => Err(why.clone()),
+        None => Ok(world.delivered.iter().map(|(bot, _)| bot.to_string()).collect()),
+    }
+}
+
+#[test]
+fn a_message_goes_to_the_bots_that_accept_it_and_an_answer_to_who_asked() {
+    let to = |names: &[&str]| Ok(names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>());
+    assert_eq!(sent_to("open", Kind::Command, false), to(&["open"]));
+    assert_eq!(sent_to("choosy", Kind::Event, false), to(&["choosy"]));
+    let why = "closed accepts no messages from shop: set its accept_from";
+    assert_eq!(sent_to("closed", Kind::Command, false), Err(why.to_owned()));
+    assert_eq!(sent_to("*", Kind::Command, false), to(&["choosy", "open"]));
+    assert_eq!(sent_to("ghost", Kind::Command, false), Err("no bot ghost".to_owned()));
+    assert_eq!(sent_to("closed", Kind::Response, true), to(&["closed"]));
+    assert_eq!(sent_to("closed", Kind::Error, true), to(&["closed"]));
+    for own in ["supervisor", "shop", "cli"] {
+        assert_eq!(sent_to(own, Kind::Event, false), to(&[]), "{own}");
+    }
+}
