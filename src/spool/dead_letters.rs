@@ -113,7 +113,7 @@ fn is_reason(name: &OsStr) -> bool {
     name.as_bytes().ends_with(b".reason")
 }
 
-fn reason_path(path: &Path) -> PathBuf {
+pub(super) fn reason_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".reason");
     PathBuf::from(name)

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::clock;
 use crate::model::bot::{BotId, RunId};
@@ -15,6 +16,9 @@ use super::host::{BoxCounts, Buried, Mail};
 use super::mail::SUPERVISOR;
 use super::process::ProcessHost;
 use super::routes::Outgoing;
+
+/// Before the ULID with which an operator's command claims.
+pub const QUEUE_CLAIMANT: &str = "cli-";
 
 /// Files that are read between two scans of one mailbox: urgent ones that come meanwhile wait so long.
 const BACKLOG_LEN_MAX: usize = 4096;
@@ -181,6 +185,8 @@ impl ProcessHost {
         let (inbox, dead) = self.inbox_of(bot);
         let end_of = |claimant: &str| match &ended {
             _ if live.is_some_and(|run| run.as_str() == claimant) => None,
+            // An operator's command works on it at this moment, or died before it was done.
+            _ if is_recent_command(claimant) => None,
             Some((run, end)) if run.as_str() == claimant => Some(end.clone()),
             Some(_) | None => Some(RunEnd::Unseen),
         };
@@ -246,3 +252,17 @@ fn in_inbox(bot: &BotId) -> Defaults<'_> {
         now: clock::stamp(),
     }
 }
+
+/// Whether this is the name under which `multibot queue` has claimed something just now.
+fn is_recent_command(claimant: &str) -> bool {
+    let begun = claimant
+        .strip_prefix(QUEUE_CLAIMANT)
+        .and_then(|id| ulid::Ulid::from_string(id).ok());
+    begun.is_some_and(|id| {
+        let at = Stamp::from_unix_ms(i64::try_from(id.timestamp_ms()).unwrap_or(0));
+        clock::stamp().since(at) < COMMAND_TIME_MAX
+    })
+}
+
+/// A command of an operator needs milliseconds for one message.
+const COMMAND_TIME_MAX: Duration = Duration::from_secs(60);

@@ -11,7 +11,7 @@ mod inbox;
 mod launch;
 pub mod machine;
 mod mail;
-mod mailboxes;
+pub mod mailboxes;
 pub mod news;
 mod perform;
 mod phase;
