@@ -29,6 +29,9 @@ fn snapshot(bots: u32) -> Snapshot {
         heartbeat_at: Some(1_795_477_595_216),
         inbox_new: Some(0),
         inbox_cur: Some(0),
+        inbox_later: Some(0),
+        inbox_held: Some(0),
+        inbox_oldest_at: None,
         dead: Some(0),
         connected: Some(true),
     };

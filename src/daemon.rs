@@ -20,7 +20,7 @@ use crate::monitor::sampler;
 use crate::run::identity::Identity;
 use crate::run::inheritance::{keep_open_files_from_children, receive_all_signals};
 use crate::run::lock::Lock;
-use crate::spool::{self, Mailbox};
+use crate::spool::{self, Mailbox, Writer};
 use crate::store::{self, Access, Store};
 use crate::supervisor::environment::Account;
 use crate::supervisor::event_loop::Supervisor;
@@ -143,7 +143,10 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
     Store::migrate(&home.database())?;
     // A supervisor must not keep a file system busy that somebody wants to unmount.
     let _ = std::env::set_current_dir("/");
-    Mailbox::new(home.supervisor_inbox()).create()?;
+    let inbox = Mailbox::new(home.supervisor_inbox());
+    inbox.create()?;
+    // What the last supervisor had claimed and not answered; most of it has expired.
+    inbox.give_back("supervisor")?;
     sweep(home);
     let (queue, news) = sync_channel(QUEUE_LEN_MAX);
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(start_error("signal handling"))?;
@@ -260,6 +263,7 @@ fn open_host(
         watches,
         publisher: Publisher::start(home.snapshot(), home.replies()).map_err(start_error("the publisher"))?,
         recorder: Recorder::start(&home.database())?,
+        writer: Writer::start(|line| tracing::warn!("{line}")).map_err(start_error("the writer"))?,
         sampler: start_sampler(settings.sampling_period, queue)?,
         queue: queue.clone(),
         observer,
@@ -308,7 +312,8 @@ fn news_of(hint: Hint) -> News {
         Hint::Outbox(bot) => News::Outbox(bot),
         Hint::Heartbeat(bot) => News::Heartbeat(bot),
         Hint::Counts(bot) => News::Counts(bot),
-        Hint::Everything => News::Rescan,
+        Hint::Folders(bot) => News::Folders(bot),
+        Hint::Everything => News::HintsLost,
     }
 }
 

@@ -5,16 +5,20 @@
 //! `--help` and in the manual. It promises only what this version does.
 
 mod bot;
+mod queue;
+mod send;
 mod values;
 
 pub use bot::{BotVerb, Chosen, Create, Named};
-pub use values::{Assignment, LogOwner, Since, TokenArg};
+pub use queue::{Picked, Queue, QueueVerb};
+pub use send::Send;
+pub(crate) use values::payload;
+pub use values::{Assignment, LogOwner, PayloadArg, Since, TokenArg};
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand};
-use serde_json::{Map, Value};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::examples;
 use crate::model::bot::BotId;
@@ -152,12 +156,30 @@ pub enum Verb {
     ///
     /// The message is put into the bot's inbox and is safe there: it is accepted while the bot is down or
     /// no supervisor runs, and read when the bot runs again. The bot must read its inbox for this to have
-    /// an effect; the built-in ones do.
+    /// an effect; the built-in ones do. What it cannot handle comes again or ends as a dead letter:
+    /// `multibot queue` shows where each message is.
+    ///
+    /// With `-` instead of a name many messages are read from stdin, one JSON object on each line, with
+    /// name and payload, or text, and as you like priority, expires_at, dedup_key, order_key, id. They
+    /// are put into the inbox 512 at a time; the first line that is wrong ends it, and what was accepted
+    /// before stays accepted.
     #[command(
-        override_usage = "multibot send [OPTIONS] <BOT> <NAME|--text <TEXT>>",
+        override_usage = "multibot send [OPTIONS] <BOT> <NAME|--text <TEXT>|->\n       multibot send [OPTIONS] --all <NAME>",
         after_long_help = examples::text("send")
     )]
     Send(Send),
+
+    /// Show the messages of bots and where they are; repeat, hold back or drop them
+    ///
+    /// Messages wait (new), are worked on (cur), wait for their next attempt (later), are held back by
+    /// an operator (held), or could not be delivered or read (dead). Works with and without a supervisor.
+    /// Without a command the messages are listed.
+    #[command(
+        override_usage = "multibot queue [BOT] [COMMAND]",
+        subcommand_value_name = "COMMAND",
+        after_long_help = examples::text("queue")
+    )]
+    Queue(Queue),
 
     /// Show what happened: starts, ends, restarts, and what bots said of themselves
     #[command(after_long_help = examples::text("events"))]
@@ -286,32 +308,6 @@ pub struct Logs {
     /// Print JSON for scripts, one object on each line
     #[arg(long)]
     pub json: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-#[command(group = ArgGroup::new("content").args(["name", "text"]).required(true))]
-pub struct Send {
-    /// Bot that gets it
-    pub bot: BotId,
-
-    /// Name of the command: one that the bot understands
-    pub name: Option<String>,
-
-    /// Send this text as a chat message (the command send_message)
-    #[arg(long, value_name = "TEXT")]
-    pub text: Option<String>,
-
-    /// Content of the command, a JSON object
-    #[arg(long, value_name = "JSON", value_parser = values::payload, conflicts_with = "text")]
-    pub json: Option<Map<String, Value>>,
-
-    /// Wait for the bot's answer and print it
-    #[arg(long)]
-    pub wait: bool,
-
-    /// With --wait: how long to wait for the answer
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s", requires = "wait")]
-    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, Args)]

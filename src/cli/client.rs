@@ -8,11 +8,12 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use crate::clock;
-use crate::config::{SupervisorSettings, read_supervisor};
+use crate::config::{Settings, SupervisorSettings, bot_spec, read_supervisor};
 use crate::daemon;
 use crate::home::Home;
 use crate::model::bot::{BotId, State};
 use crate::model::message::{Envelope, Kind, PRIORITY_CONTROL};
+use crate::model::queue::QueuePolicy;
 use crate::model::units::Stamp;
 use crate::output::Progress;
 use crate::run::identity::Identity;
@@ -89,6 +90,17 @@ impl Client {
             Ok(run) => run,
             Err(_) => strays::trace(&self.home.lock_of(bot), bot.as_str()),
         }
+    }
+
+    /// How the inbox of a bot treats its messages; where its settings make no sense, as by default.
+    pub(super) fn queue_policy(&self, bot: &BotId) -> Result<QueuePolicy, Failure> {
+        let Some(store) = self.read_store()? else {
+            return Ok(QueuePolicy::default());
+        };
+        let record = store.bots().get(bot)?;
+        let defaults = self.settings().map(|settings| settings.defaults).unwrap_or_default();
+        let settings = Settings::from_json(&record.settings_json).unwrap_or_default();
+        Ok(bot_spec(bot, &[&settings, &defaults]).map_or_else(|_| QueuePolicy::default(), |spec| spec.queue))
     }
 
     /// Checks that all these bots exist.

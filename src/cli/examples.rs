@@ -170,7 +170,11 @@ const TABLE: &[(&str, &[Example])] = &[
         "bot remove",
         &[
             example("Remove a bot that is down", "multibot bot remove shop"),
-            example("Stop it and remove it", "multibot bot remove shop --force"),
+            example(
+                "Stop it, drop its messages and remove it",
+                "multibot bot remove shop --force",
+            ),
+            example("Remove its log and its history too", "multibot bot remove shop --purge"),
         ],
     ),
     (
@@ -232,7 +236,73 @@ const TABLE: &[(&str, &[Example])] = &[
                 "A command of your own",
                 "multibot send shop reload_prices --json '{\"shop\": 7}'",
             ),
+            example(
+                "Once, however often this is run, and not after an hour",
+                "multibot send shop --text 'Order 4711 is ready' --dedup-key order-4711 --expires 1h",
+            ),
+            example("Many messages at once", "multibot send shop - <messages.ndjson"),
+            example("Every bot", "multibot send --all refresh_permissions"),
         ],
+    ),
+    (
+        "queue",
+        &[
+            example("All messages of all bots", "multibot queue"),
+            example(
+                "What became dead letters of one bot, and why",
+                "multibot queue shop list --in dead",
+            ),
+            example("Try them all again", "multibot queue shop retry --all --in dead"),
+        ],
+    ),
+    (
+        "queue list",
+        &[
+            example("All messages of one bot", "multibot queue shop list"),
+            example("For a script", "multibot queue list --json"),
+        ],
+    ),
+    (
+        "queue show",
+        &[example(
+            "One message with all that is known of it",
+            "multibot queue show 01KEXAMPE0000000000000000C",
+        )],
+    ),
+    (
+        "queue retry",
+        &[
+            example(
+                "A dead letter once more",
+                "multibot queue retry 01KEXAMPE0000000000000000C",
+            ),
+            example(
+                "All that wait for their next attempt, now",
+                "multibot queue shop retry --all --in later",
+            ),
+        ],
+    ),
+    (
+        "queue hold",
+        &[example(
+            "Hold back all that waits",
+            "multibot queue shop hold --all --in new",
+        )],
+    ),
+    (
+        "queue release",
+        &[example("Let it go on", "multibot queue shop release --all --in held")],
+    ),
+    (
+        "queue drop",
+        &[example(
+            "Remove a message for good",
+            "multibot queue drop 01KEXAMPE0000000000000000C",
+        )],
+    ),
+    (
+        "queue stats",
+        &[example("How many messages are where", "multibot queue stats")],
     ),
     (
         "events",

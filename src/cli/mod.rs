@@ -78,6 +78,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Apply(apply) => commands::apply::run(&client, &apply),
         Verb::Logs(logs) => commands::logs::run(&client, &logs),
         Verb::Send(send) => commands::send::run(&client, send),
+        Verb::Queue(queue) => commands::queue::run(&client, &queue),
         Verb::Events(events) => commands::events::run(&client, &events),
         Verb::Audit(audit) => commands::audit::run(&client, &audit),
         Verb::Completions(completions) => commands::completions::run(&completions),

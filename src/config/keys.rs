@@ -232,6 +232,61 @@ pub const KEYS: &[Key] = &[
         "Number of log files that are kept, the current one included.",
     ),
     key(
+        "queue.max_messages",
+        Kind::Integer { min: 1, max: 1_000_000 },
+        Some("10000"),
+        "Messages that may wait for the bot; past this senders are refused with: queue full.",
+    ),
+    key(
+        "queue.max_bytes",
+        Kind::Size { min: 4096 },
+        Some("256MiB"),
+        "Bytes that may wait for the bot, likewise.",
+    ),
+    key(
+        "queue.max_message",
+        Kind::Size { min: 256 },
+        Some("256KiB"),
+        "Length of one message; 256KiB at most.",
+    ),
+    key(
+        "queue.retry_delay",
+        SOME_LENGTH,
+        Some("1s"),
+        "First wait of a message that the bot answered with an error; it doubles from attempt to attempt.",
+    ),
+    key(
+        "queue.max_retry_delay",
+        SOME_LENGTH,
+        Some("5m"),
+        "No wait grows beyond this.",
+    ),
+    key(
+        "queue.max_crashes",
+        Kind::Integer { min: 1, max: 20 },
+        Some("3"),
+        "A message over which so many runs of the bot failed becomes a dead letter.",
+    ),
+    key(
+        "queue.dedup_window",
+        SOME_LENGTH,
+        Some("1h"),
+        "How long a second message with the same dedup key is taken for the first one.",
+    ),
+    key(
+        "queue.durability",
+        Kind::Words(&["batch", "each", "none"]),
+        Some("batch"),
+        "When a message counts as accepted: on the disk with all that were sent together, each by itself, or \
+         as soon as it is written, which a power cut may undo.",
+    ),
+    key(
+        "accept_from",
+        Kind::Senders,
+        None,
+        "Bots that may send messages to this one; \"*\" lets all. Without it: none.",
+    ),
+    key(
         "media.dir",
         Kind::Path,
         None,

@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value};
 use super::fault::Fault;
 use super::variable::{NAME_RULE, is_name, is_reserved};
 use super::yaml::{Node, Shape};
-use crate::model::bot::{signal_name, signal_number};
+use crate::model::bot::{BotId, signal_name, signal_number};
 use crate::model::nearest::nearest;
 use crate::model::units::{parse_duration, parse_size, show_duration, show_size};
 
@@ -50,6 +50,8 @@ pub enum Kind {
     Argv,
     /// Names of environment variables.
     Names,
+    /// Ids of bots, or `*` for all.
+    Senders,
     /// Environment variables and their values.
     Variables,
 }
@@ -72,6 +74,7 @@ impl Kind {
             Kind::Path => "path".to_owned(),
             Kind::Argv => "list of the program and its arguments".to_owned(),
             Kind::Names => "list of variable names".to_owned(),
+            Kind::Senders => "list of bots, or [\"*\"]".to_owned(),
             Kind::Variables => "mapping of variable names to values".to_owned(),
         }
     }
@@ -82,6 +85,7 @@ impl Kind {
         match self {
             Kind::Argv => read_argv(key, node, faults),
             Kind::Names => read_names(key, node, faults),
+            Kind::Senders => read_senders(key, node, faults),
             Kind::Variables => read_variables(key, node, faults),
             _ => {
                 let text = scalar(key, node, faults)?;
@@ -106,8 +110,10 @@ impl Kind {
         };
         match self {
             Kind::Argv | Kind::Variables => json().unwrap_or_else(|| Node::scalar(text)),
-            Kind::Names if text.trim_start().starts_with('[') => json().unwrap_or_else(|| Node::scalar(text)),
-            Kind::Names => Node::list(text.split(',').map(str::trim).filter(|name| !name.is_empty())),
+            Kind::Names | Kind::Senders if text.trim_start().starts_with('[') => {
+                json().unwrap_or_else(|| Node::scalar(text))
+            }
+            Kind::Names | Kind::Senders => Node::list(text.split(',').map(str::trim).filter(|name| !name.is_empty())),
             _ => Node::scalar(text),
         }
     }
@@ -151,7 +157,7 @@ impl Kind {
             Kind::Words(words) if words.contains(&text) => Ok(Value::from(text)),
             Kind::Words(words) => Err(no_such_word(text, words)),
             Kind::Path => path_fault(text).map_or_else(|| Ok(Value::from(text)), Err),
-            Kind::Argv | Kind::Names | Kind::Variables => Err("it is not one value".to_owned()),
+            Kind::Argv | Kind::Names | Kind::Senders | Kind::Variables => Err("it is not one value".to_owned()),
         }
     }
 }
@@ -295,6 +301,29 @@ fn read_names(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value> 
         }
     }
     (faults.len() == known).then_some(Value::Array(names))
+}
+
+fn read_senders(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value> {
+    let Shape::List(items) = &node.shape else {
+        if node.shape != Shape::Null {
+            faults.push(Fault::at(node.place, format!("{key}: write a list: [shop, desk]")));
+        }
+        return None;
+    };
+    let known = faults.len();
+    let mut senders = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        match &item.shape {
+            Shape::Scalar(name) if name == "*" || name.parse::<BotId>().is_ok() => {
+                senders.push(Value::from(name.as_str()));
+            }
+            Shape::Scalar(_) | Shape::Null | Shape::List(_) | Shape::Map(_) => {
+                let why = format!("{key}: entry {} is not the id of a bot, nor \"*\"", index + 1);
+                faults.push(Fault::at(item.place, why));
+            }
+        }
+    }
+    (faults.len() == known).then_some(Value::Array(senders))
 }
 
 fn reserved(key: &str, name: &str) -> String {

@@ -410,6 +410,7 @@ mod tests {
             Kind::Path => format!("/{word}"),
             Kind::Argv => serde_json::json!(["x", word, b.to_string()]).to_string(),
             Kind::Names => format!("N{a}, N{b}"),
+            Kind::Senders => format!("*, b{b}"),
             Kind::Variables => serde_json::json!({ format!("N{a}"): word, format!("M{b}"): "" }).to_string(),
         }
     }

@@ -14,7 +14,9 @@ use crate::model::bot::{
     BotId, BotSpec, Limit, LimitAction, Limits, LogPolicy, MediaPolicy, Platform, ReadyPolicy, ReadyWhen,
     RestartPolicy, RestartWhen, StopPolicy, signal_number,
 };
-use crate::model::units::{parse_duration, parse_size, show_duration};
+use crate::model::limits::ENVELOPE_BYTES_MAX;
+use crate::model::queue::{Durability, QueuePolicy};
+use crate::model::units::{parse_duration, parse_size, show_duration, show_size};
 
 /// The effective configuration of a bot: the first layer wins over the later ones, the built-in defaults
 /// come last. Stored keys that this version does not know are ignored.
@@ -63,6 +65,8 @@ pub(super) fn assemble(id: &BotId, layers: &[&Settings]) -> Result<BotSpec, Vec<
             max_size: merged.size("log.max_size"),
             keep: merged.integer("log.keep"),
         },
+        queue: merged.queue(),
+        accept_from: merged.texts("accept_from"),
         media: MediaPolicy {
             dir: merged.path("media.dir"),
             clean_on_start: merged.flag("media.clean_on_start"),
@@ -186,6 +190,22 @@ impl Effective {
         }
     }
 
+    fn queue(&mut self) -> QueuePolicy {
+        let durability = self
+            .text("queue.durability")
+            .and_then(|word| Durability::from_word(&word));
+        QueuePolicy {
+            max_messages: u64::from(self.integer("queue.max_messages")),
+            max_bytes: self.size("queue.max_bytes"),
+            max_message: self.size("queue.max_message"),
+            retry_delay: self.duration("queue.retry_delay"),
+            max_retry_delay: self.duration("queue.max_retry_delay"),
+            max_crashes: self.integer("queue.max_crashes"),
+            dedup_window: self.duration("queue.dedup_window"),
+            durability: durability.unwrap_or(Durability::Batch),
+        }
+    }
+
     fn stop(&mut self) -> StopPolicy {
         let signal = self.text("stop.signal").and_then(|text| signal_number(&text));
         StopPolicy {
@@ -254,6 +274,13 @@ impl Effective {
                 show_duration(spec.restart.delay)
             );
             self.complain(&delays, message);
+        }
+        if spec.queue.max_message > ENVELOPE_BYTES_MAX as u64 {
+            let message = format!(
+                "queue.max_message: {} is more than an envelope may have: 256KiB at most; put large content into the media folder",
+                show_size(spec.queue.max_message)
+            );
+            self.complain(&["queue.max_message"], message);
         }
         if spec.platform == Platform::None && spec.is_built_in() && is_sound(self, &["platform", "command"]) {
             let message = "platform: none runs nothing by itself; write a command, or another platform";
@@ -331,6 +358,8 @@ mod tests {
                 max_size: 10 * 1024 * 1024,
                 keep: 5,
             },
+            queue: QueuePolicy::default(),
+            accept_from: Vec::new(),
             media: MediaPolicy::default(),
         };
         assert_eq!(spec(&["{}"]), Ok(expected.clone()));
@@ -346,7 +375,9 @@ mod tests {
             "ready.when":"signal","ready.timeout":"7s","ready.min_uptime":"8s","heartbeat_timeout":"9s",
             "limits.memory.max":"1KiB","limits.memory.for":"11s","limits.memory.action":"stop","limits.cpu.max":80,
             "limits.cpu.for":"12s","limits.cpu.action":"restart","log.max_size":"4KiB","log.keep":2,
-            "media.dir":"/m","media.clean_on_start":true}"#;
+            "queue.max_messages":5,"queue.max_bytes":"8KiB","queue.max_message":"1KiB","queue.retry_delay":"13s",
+            "queue.max_retry_delay":"14s","queue.max_crashes":4,"queue.dedup_window":"15s","queue.durability":"each",
+            "accept_from":["desk","*"],"media.dir":"/m","media.clean_on_start":true}"#;
         let written = Settings::from_json(own).unwrap();
         for key in KEYS {
             assert!(written.get(key.name).is_some(), "{} is not part of this test", key.name);
@@ -386,6 +417,17 @@ mod tests {
         assert_eq!(spec.limits.memory, limit(1024.0, 11, LimitAction::Stop));
         assert_eq!(spec.limits.cpu, limit(80.0, 12, LimitAction::Restart));
         assert_eq!((spec.log.max_size, spec.log.keep), (4096, 2));
+        let queue = QueuePolicy {
+            max_messages: 5,
+            max_bytes: 8192,
+            max_message: 1024,
+            retry_delay: seconds(13),
+            max_retry_delay: seconds(14),
+            max_crashes: 4,
+            dedup_window: seconds(15),
+            durability: Durability::Each,
+        };
+        assert_eq!((spec.queue, spec.accept_from.concat()), (queue, "desk*".to_owned()));
         assert_eq!((spec.media.dir, spec.media.clean_on_start), (Some("/m".into()), true));
     }
 
@@ -422,6 +464,15 @@ mod tests {
                 r#"{"limits.memory.for":"5s","limits.cpu.action":"stop"}"#,
                 "limits.memory.for: there is no limit; write limits.memory.max too\n\
                  limits.cpu.action: there is no limit; write limits.cpu.max too",
+            ),
+            (
+                r#"{"queue.max_message":"1MiB"}"#,
+                "queue.max_message: 1.0 MiB is more than an envelope may have: 256KiB at most; \
+                 put large content into the media folder",
+            ),
+            (
+                r#"{"accept_from":["Desk"]}"#,
+                "accept_from: entry 1 is not the id of a bot, nor \"*\"",
             ),
             (r#"{"cwd":"work"}"#, "cwd: \"work\" is relative: write the full path"),
             (

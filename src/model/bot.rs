@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::limits::{BOT_NAME_BYTES_MAX, TARGET_BYTES_MAX};
+use super::queue::QueuePolicy;
 
 /// A bot's id: `[a-z0-9][a-z0-9._-]{0,62}`, optionally followed by `@target`. The target is
 /// percent-encoded where it holds anything but letters, digits and `._-`, so an id is always one
@@ -370,6 +371,9 @@ pub struct BotSpec {
     pub limits: Limits,
     pub log: LogPolicy,
     pub media: MediaPolicy,
+    pub queue: QueuePolicy,
+    /// Bots whose messages it takes; `*` is every one.
+    pub accept_from: Vec<String>,
 }
 
 impl fmt::Debug for BotSpec {

@@ -10,6 +10,14 @@ pub const TARGET_BYTES_MAX: usize = 128;
 
 /// One envelope on one line; larger content belongs into the media folder.
 pub const ENVELOPE_BYTES_MAX: usize = 256 * 1024;
+/// An envelope's id: a UUID and a prefix fit.
+pub const ID_BYTES_MAX: usize = 64;
+/// Setbacks that an envelope remembers: enough to see the pattern.
+pub const HISTORY_LEN_MAX: usize = 20;
+/// A reason in an envelope's history.
+pub const WHY_CHARS_MAX: usize = 500;
+/// Every so many claims a consumer takes the oldest file of the lowest class, so that nothing starves.
+pub const FAIR_CLAIM_EVERY: u64 = 16;
 /// Envelopes in one mailbox file: past this a batch gains nothing and costs latency.
 pub const ENVELOPES_PER_FILE_MAX: usize = 512;
 /// One mailbox file; a larger one is foreign and set aside unread.

@@ -51,7 +51,20 @@ pub struct Envelope {
     pub expires_at: Option<Stamp>,
     pub attempt: u32,
     pub max_attempts: u32,
+    /// What went wrong with it before, oldest first.
+    pub history: Vec<Setback>,
+    /// Fields that this version does not know; whoever writes the envelope anew keeps them.
+    pub unknown: serde_json::Map<String, serde_json::Value>,
     pub payload: serde_json::Value,
+}
+
+/// One delivery that came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setback {
+    pub at: Stamp,
+    pub why: String,
+    /// The run that had it, as far as one had.
+    pub run: Option<String>,
 }
 
 /// Priority of ordinary messages.
@@ -78,6 +91,8 @@ impl Envelope {
             expires_at: None,
             attempt: 1,
             max_attempts: MAX_ATTEMPTS_DEFAULT,
+            history: Vec::new(),
+            unknown: serde_json::Map::new(),
             payload: serde_json::Value::Object(serde_json::Map::new()),
         }
     }
@@ -86,6 +101,12 @@ impl Envelope {
     pub fn with_payload(mut self, payload: serde_json::Value) -> Envelope {
         self.payload = payload;
         self
+    }
+
+    /// Whether this is the supervisor's word to one run: the next one has no use for it.
+    pub fn is_for_one_run(&self) -> bool {
+        let is_control = self.name == "shutdown" || self.name == "status_request";
+        self.kind == Kind::Command && self.from == "supervisor" && is_control
     }
 
     /// An answer to this envelope, from its receiver to its sender.

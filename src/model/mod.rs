@@ -5,4 +5,5 @@ pub mod fact;
 pub mod limits;
 pub mod message;
 pub mod nearest;
+pub mod queue;
 pub mod units;

@@ -1,8 +1,8 @@
 //! The loop of a built-in bot: takes messages from its inbox, answers them, beats, and ends when it is told to.
 //!
-//! Never knows which platform it plays. Invariants: a file in the inbox is finished only after everything that
-//! was said because of it is in the outbox, so a message may be handled twice but is never lost; an idle
-//! bot wakes for its heartbeat and for nothing else.
+//! Never knows which platform it plays. Invariants: a message is acked only after everything that was said because
+//! of it is in the outbox, so it may be handled twice but is never lost; an idle bot wakes for its heartbeat and
+//! for nothing else.
 
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use crate::clock;
 use crate::model::message::{Envelope, Kind};
 use crate::model::units::Moment;
+use crate::spool::failure::Then;
 use crate::spool::heartbeat::write_heartbeat;
-use crate::spool::{self, Claimed, Defaults, Entry, ReadError, Watch, new_id};
+use crate::spool::{self, Consumer, Failure, Received, Watch, new_id};
 
 use super::Error;
 use super::commands::{Standing, reply};
@@ -24,8 +25,8 @@ use super::stop::{Ending, Stop};
 
 /// How often a bot shows that it lives: several beats fit into the shortest silence that is worth an alarm.
 pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
-/// Files between two looks at the inbox: what is urgent waits for so many at most.
-const FILES_PER_TURN: usize = 256;
+/// Messages between two looks at the signals and the clock's part of the loop.
+const MESSAGES_PER_TURN: usize = 256;
 /// How soon a bot tries again when its mailboxes refuse to work.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -39,10 +40,18 @@ pub(super) enum Tone {
 /// Takes the lines that the bot has for its log.
 pub(super) type Tell = Box<dyn Fn(Tone, &str) + Send>;
 
+/// What is noted of a message once its answer can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Acked,
+    Failed,
+}
+
 /// One run of a bot.
 pub(super) struct Bot {
     identity: Identity,
     platform: Box<dyn Platform>,
+    inbox: Consumer,
     outbox: Outbox,
     tell: Tell,
     heartbeat_interval: Duration,
@@ -52,8 +61,8 @@ pub(super) struct Bot {
     messages_in: u64,
     messages_out: u64,
     ending: Option<Ending>,
-    /// A file that is handled but not finished, because its answers are not in the outbox yet.
-    in_hand: Option<Claimed>,
+    /// A message that is handled but not marked, because its answers are not in the outbox yet.
+    in_hand: Option<(String, Mark)>,
     /// The last trouble told: the same one is not told at every attempt.
     trouble: Option<String>,
 }
@@ -67,6 +76,7 @@ impl Bot {
     ) -> Bot {
         let now = clock::now();
         Bot {
+            inbox: Consumer::new(identity.inbox.clone(), identity.bot.as_str(), identity.run.as_str()),
             outbox: Outbox::new(identity.outbox.clone(), identity.bot.clone()),
             identity,
             platform,
@@ -129,18 +139,20 @@ impl Bot {
         }
     }
 
-    /// Takes the first files of the inbox; whether these were all.
+    /// Takes the first messages of the inbox; whether these were all.
     fn take_some(&mut self, stop: &Stop) -> spool::Result<bool> {
         self.settle()?;
-        let entries = self.identity.inbox.scan()?;
-        for entry in entries.iter().take(FILES_PER_TURN) {
+        for _ in 0..MESSAGES_PER_TURN {
             if self.ending.is_some() || stop.is_requested() {
                 return Ok(false);
             }
             self.beat_if_due();
-            self.take(entry)?;
+            match self.inbox.receive(clock::stamp())? {
+                Some(received) => self.take(received)?,
+                None => return Ok(true),
+            }
         }
-        Ok(entries.len() <= FILES_PER_TURN)
+        Ok(false)
     }
 
     /// Says goodbye, after taking what lies in the inbox at this moment as far as the time allows.
@@ -151,7 +163,8 @@ impl Bot {
         self.is_connected = false;
         self.outbox.tell("disconnected", json!({}), clock::stamp());
         let settled = self.settle();
-        let rest = match self.identity.inbox.counts().map_or(0, |counts| counts.new) {
+        let waiting = self.identity.inbox.counts().map_or(0, |counts| counts.new);
+        let rest = match waiting + self.inbox.unread() {
             0 => String::new(),
             1 => "; 1 message waits for its next run".to_owned(),
             many => format!("; {many} messages wait for its next run"),
@@ -162,69 +175,60 @@ impl Bot {
 
     fn take_rest(&mut self) -> spool::Result<()> {
         self.settle()?;
-        for entry in self.identity.inbox.scan()? {
-            // Asked anew for each: a message among them may change how much time there is.
-            if !self.ending.is_some_and(|ending| ending.has_time(clock::now())) {
-                break;
-            }
+        // Asked anew for each: a message among them may change how much time there is.
+        while self.ending.is_some_and(|ending| ending.has_time(clock::now())) {
             self.beat_if_due();
-            self.take(&entry)?;
+            match self.inbox.receive(clock::stamp())? {
+                Some(received) => self.take(received)?,
+                None => break,
+            }
         }
         Ok(())
     }
 
-    /// Claims one file, does what its envelopes ask for and finishes it.
-    fn take(&mut self, entry: &Entry) -> spool::Result<()> {
-        let Some(claimed) = self.identity.inbox.claim(entry, self.identity.run.as_str())? else {
-            return Ok(());
-        };
-        let defaults = Defaults {
-            from: SUPERVISOR,
-            to: self.identity.bot.as_str(),
-            now: clock::stamp(),
-        };
-        let envelopes = match claimed.read(&defaults) {
-            Ok(envelopes) => envelopes,
-            Err(ReadError::Unreadable(why)) => return self.bury(claimed, &why.to_string()),
-            // It stays claimed, for whoever recovers what a run has left.
-            Err(ReadError::Failed(error)) => return Err(error),
-        };
-        for (number, envelope) in envelopes.iter().enumerate() {
-            self.hear(envelope);
-            if self.ending == Some(Ending::Forced) && number + 1 < envelopes.len() {
-                // Not finished: the rest of the file is for another run.
-                return self.settle();
+    /// Does what one message asks for, answers and marks it.
+    fn take(&mut self, received: Received) -> spool::Result<()> {
+        self.in_hand = match received {
+            Received::Message(envelope) => {
+                let mark = self.hear(&envelope);
+                Some((envelope.id, mark))
             }
-        }
-        self.in_hand = Some(claimed);
+            Received::Refused { envelope, failure } => {
+                self.outbox.give_back(&envelope, &failure, clock::stamp());
+                Some((envelope.id, Mark::Failed))
+            }
+            Received::SetAside { name, why } => {
+                self.warn(&format!("set aside {name}: {why}"));
+                None
+            }
+        };
         self.settle()
     }
 
-    fn bury(&mut self, claimed: Claimed, why: &str) -> spool::Result<()> {
-        let name = claimed.name().to_string_lossy().into_owned();
-        self.identity.dead.bury(claimed, why, clock::stamp())?;
-        self.warn(&format!("set aside {name}: {why}"));
+    /// Posts what waits to be said, then marks the message that it answers.
+    fn settle(&mut self) -> spool::Result<()> {
+        self.outbox.flush(clock::stamp())?;
+        match &self.in_hand {
+            Some((id, Mark::Acked)) => self.inbox.ack(id)?,
+            Some((id, Mark::Failed)) => self.inbox.fail(id)?,
+            None => return Ok(()),
+        };
+        self.in_hand = None;
         Ok(())
     }
 
-    /// Posts what waits to be said, then finishes the file that it answers.
-    fn settle(&mut self) -> spool::Result<()> {
-        self.outbox.flush(clock::stamp())?;
-        match self.in_hand.take() {
-            Some(claimed) => claimed.finish(),
-            None => Ok(()),
-        }
-    }
-
     /// One envelope from the inbox.
-    fn hear(&mut self, envelope: &Envelope) {
+    fn hear(&mut self, envelope: &Envelope) -> Mark {
         let now = clock::stamp();
         if let Some(why) = self.unheard(envelope) {
             self.warn(&format!("left {} {} unhandled: {why}", envelope.name, envelope.id));
-            return;
+            return Mark::Acked;
         }
         let outcome = match Request::read(envelope) {
-            Ok(Request::Status) => return self.outbox.report(envelope, self.status(), now),
+            Ok(Request::Status) => {
+                self.outbox.report(envelope, self.status(), now);
+                return Mark::Acked;
+            }
             Ok(Request::Shutdown { is_forced, deadline }) => {
                 let asked = if is_forced {
                     Ending::Forced
@@ -234,7 +238,7 @@ impl Bot {
                 self.ending = Some(self.ending.map_or(asked, |earlier| earlier.then(asked)));
                 // The supervisor sees the end itself; anybody else waits for a word.
                 if envelope.from == SUPERVISOR {
-                    return;
+                    return Mark::Acked;
                 }
                 Ok(json!({}))
             }
@@ -243,8 +247,15 @@ impl Bot {
             Err(fault) => Err(fault.to_string()),
         };
         match outcome {
-            Ok(payload) => self.outbox.answer(envelope, payload, now),
-            Err(message) => self.outbox.refuse(envelope, &message, now),
+            Ok(payload) => {
+                self.outbox.answer(envelope, payload, now);
+                Mark::Acked
+            }
+            // Asked once more it would say the same.
+            Err(message) => {
+                self.outbox.give_back(envelope, &Failure::new(message, Then::Bury), now);
+                Mark::Failed
+            }
         }
     }
 
@@ -253,14 +264,10 @@ impl Bot {
         if envelope.kind != Kind::Command {
             return Some(format!("it is of kind {}, not command", envelope.kind.word()));
         }
-        if envelope.name == SHUTDOWN {
-            // The signal may end a run before it has read the message that came with it. Its successor must
-            // not take that for itself.
-            let is_older = envelope.created_at.unix_ms() < self.identity.since.unix_ms();
-            return is_older.then(|| "it was meant for an earlier run".to_owned());
-        }
-        let expired = envelope.expires_at.filter(|expires_at| *expires_at < clock::stamp());
-        expired.map(|expires_at| format!("it expired at {expires_at}"))
+        // The signal may end a run before it has read the message that came with it. Its successor must not take
+        // that for itself.
+        let is_older = envelope.created_at.unix_ms() < self.identity.since.unix_ms();
+        (envelope.name == SHUTDOWN && is_older).then(|| "it was meant for an earlier run".to_owned())
     }
 
     fn status(&self) -> Value {

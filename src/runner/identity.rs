@@ -7,7 +7,7 @@ use ulid::Ulid;
 
 use crate::model::bot::{BotId, BotIdError, RunId};
 use crate::model::units::Stamp;
-use crate::spool::{DeadLetters, Mailbox, is_ulid};
+use crate::spool::{Mailbox, is_ulid};
 
 /// One run of one bot and the files through which it speaks.
 pub(super) struct Identity {
@@ -18,8 +18,6 @@ pub(super) struct Identity {
     pub(super) inbox: Mailbox,
     pub(super) outbox: Mailbox,
     pub(super) heartbeat: PathBuf,
-    /// For what cannot be read in the inbox.
-    pub(super) dead: DeadLetters,
 }
 
 /// Why the environment names no bot.
@@ -57,13 +55,11 @@ impl Identity {
         let (Some(id), Some(ulid)) = (RunId::parse(&run), ulid) else {
             return Err(Error::Run { text: run.into_owned() });
         };
-        let inbox = PathBuf::from(inbox);
         Ok(Identity {
             bot: bot.to_string_lossy().parse().map_err(Error::Bot)?,
             run: id,
             since: Stamp::from_unix_ms(i64::try_from(ulid.timestamp_ms()).unwrap_or(i64::MAX)),
-            dead: DeadLetters::new(inbox.with_file_name("dead")),
-            inbox: Mailbox::new(inbox),
+            inbox: Mailbox::new(inbox.into()),
             outbox: Mailbox::new(outbox.into()),
             heartbeat: heartbeat.into(),
         })
@@ -100,7 +96,6 @@ mod tests {
         assert_eq!(found.inbox.dir(), Path::new("/home/ipc/shop/inbox"));
         assert_eq!(found.outbox.dir(), Path::new("/home/ipc/shop/outbox"));
         assert_eq!(found.heartbeat, Path::new("/home/ipc/shop/heartbeat"));
-        assert_eq!(found.dead, DeadLetters::new("/home/ipc/shop/dead".into()));
     }
 
     #[test]

@@ -3,14 +3,15 @@
 //! Invariant: nothing that was said is lost or overtaken while the process lives. What no file could hold is
 //! replaced by an error, so that one answer never stops the others.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::model::bot::BotId;
 use crate::model::limits::{ENVELOPE_BYTES_MAX, ENVELOPES_PER_FILE_MAX, MAILBOX_FILE_BYTES_MAX};
 use crate::model::message::{Envelope, Kind};
 use crate::model::units::{Stamp, show_size};
 use crate::spool::envelope::to_line;
-use crate::spool::{self, Durability, Mailbox, Poster};
+use crate::spool::failure::Then;
+use crate::spool::{self, Durability, Failure, Mailbox, Poster};
 
 /// The name under which the supervisor is addressed.
 pub(super) const SUPERVISOR: &str = "supervisor";
@@ -57,22 +58,17 @@ impl Outbox {
         let length = to_line(&answer).len();
         if length > ENVELOPE_BYTES_MAX {
             let (length, max) = (show_size(length as u64), show_size(ENVELOPE_BYTES_MAX as u64));
-            return self.refuse(
-                command,
-                &format!("the answer is {length} long, at most {max} can be sent"),
-                now,
-            );
+            let message = format!("the answer is {length} long, at most {max} can be sent");
+            return self.give_back(command, &Failure::new(message, Then::Bury), now);
         }
         self.must_last = true;
         self.push(answer);
     }
 
-    /// Tells the sender of a command that it failed and why.
-    pub(super) fn refuse(&mut self, command: &Envelope, message: &str, now: Stamp) {
-        let mut answer = self.response(command, json!({"message": message}), now);
-        answer.kind = Kind::Error;
+    /// Answers a command negatively: why, and what is to become of it.
+    pub(super) fn give_back(&mut self, command: &Envelope, failure: &Failure, now: Stamp) {
         self.must_last = true;
-        self.push(answer);
+        self.push(failure.answer(command, self.bot.as_str(), spool::new_id(now), now));
     }
 
     /// Posts all that waits. After an error the rest goes on waiting, and the next call tries again.
@@ -121,6 +117,7 @@ fn fitting(lengths: &[usize]) -> usize {
 mod tests {
     use super::*;
     use crate::spool::Defaults;
+    use serde_json::json;
 
     const NOW: Stamp = Stamp(1_700_000_000_000_000);
 

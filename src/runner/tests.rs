@@ -305,7 +305,8 @@ fn a_connection_that_fails_is_told_and_the_bot_goes_on() {
     let said = scene.said_in_short();
     assert_eq!(said[0], event("disconnected"));
     assert_eq!(said[1], (Kind::Event, "connection_failed".to_owned(), why.clone()));
-    assert_eq!(said[2], (Kind::Error, "restart_connection".to_owned(), why));
+    let lasting = json!({"message": why["message"], "permanent": true});
+    assert_eq!(said[2], (Kind::Error, "restart_connection".to_owned(), lasting));
     assert_eq!(said[3].2["connected"], false);
     assert_eq!(said[4], (Kind::Response, "send_message".to_owned(), json!({})));
 
@@ -367,24 +368,21 @@ fn what_came_too_late_or_is_no_command_is_not_handled() {
     early.expires_at = Some(Stamp(clock::stamp().0 + 3_600_000_000));
     scene.post(&[expired, event, early]);
     bot.turn(&scene.stop);
-    let texts: Vec<Value> = scene
-        .said_in_short()
+    let said = scene.said_in_short();
+    let refusal = json!({"message": "expired at 1970-01-01T00:00:00.000000Z", "permanent": true});
+    assert_eq!(said[0], (Kind::Error, "send_message".to_owned(), refusal));
+    let texts: Vec<Value> = said
         .into_iter()
         .map(|(_, _, payload)| payload["text"].clone())
         .collect();
-    assert_eq!(texts, [Value::Null, json!("in time")]);
+    assert_eq!(texts, [Value::Null, Value::Null, json!("in time")]);
     let lines = scene.lines();
     assert!(
-        lines[0]
-            .1
-            .ends_with("unhandled: it expired at 1970-01-01T00:00:00.000000Z"),
+        lines[0].1.ends_with("unhandled: it is of kind event, not command"),
         "{lines:?}"
     );
-    assert!(
-        lines[1].1.ends_with("unhandled: it is of kind event, not command"),
-        "{lines:?}"
-    );
-    assert_eq!(scene.inbox.counts().unwrap(), Counts::default());
+    // The supervisor moves on what has expired.
+    assert_eq!(scene.inbox.counts().unwrap(), Counts { new: 0, cur: 1 });
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::envelope::{Defaults, Fault, from_line};
+use super::mailbox::Mailbox;
 use super::{Error, Result, file};
 use crate::model::limits::{ENVELOPES_PER_FILE_MAX, MAILBOX_FILE_BYTES_MAX};
 use crate::model::message::Envelope;
@@ -69,6 +70,16 @@ impl Claimed {
             path,
             name,
         }
+    }
+
+    /// A file of this name in `cur/`, that was posted under the other name.
+    pub(super) fn found(mailbox: &Mailbox, name: &OsStr, posted: &OsStr) -> Claimed {
+        Claimed::new(mailbox.dir(), mailbox.cur_dir().join(name), posted.to_owned())
+    }
+
+    /// A file that waits elsewhere in the mailbox, to be read as if it were claimed.
+    pub(super) fn at(mailbox: &Mailbox, path: PathBuf, posted: OsString) -> Claimed {
+        Claimed::new(mailbox.dir(), path, posted)
     }
 
     /// Where it lies now.

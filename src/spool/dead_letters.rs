@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::claimed::Claimed;
+use super::envelope::to_line;
+use super::recovery::Grave;
 use super::{Result, file};
 use crate::model::units::Stamp;
 
@@ -49,13 +51,28 @@ impl DeadLetters {
             return Ok(None);
         };
         let from_box = claimed.mailbox().file_name().map(OsStr::to_string_lossy);
-        let content = json!({ "v": 1, "reason": reason, "at": now.to_string(), "from_box": from_box });
-        let mut hidden = OsString::from(".");
-        hidden.push(&name);
-        let path = self.dir.join(name);
-        let (tmp, beside) = (reason_path(&self.dir.join(hidden)), reason_path(&path));
-        file::replace(&tmp, &beside, format!("{content}\n").as_bytes())?;
+        let path = self.dir.join(&name);
+        let (tmp, beside) = (reason_path(&self.hidden(&name)), reason_path(&path));
+        file::replace(&tmp, &beside, &reason_bytes(reason, from_box.as_deref(), now))?;
         Ok(Some(path))
+    }
+
+    /// Keeps a message that was taken out of its file, durably, under a name that stands for it alone. Safe to
+    /// repeat. The reason comes first: a letter without one explains nothing.
+    pub(super) fn keep(&self, grave: &Grave, from_box: &str, now: Stamp) -> Result<()> {
+        file::make_dir(&self.dir)?;
+        let name = OsString::from(grave.name.to_string());
+        let (hidden, path) = (self.hidden(&name), self.dir.join(&name));
+        let reason = reason_bytes(&grave.reason, Some(from_box), now);
+        file::put_durably(&reason_path(&hidden), &reason_path(&path), &reason)?;
+        file::put_durably(&hidden, &path, format!("{}\n", to_line(&grave.envelope)).as_bytes())?;
+        file::sync_dir(&self.dir)
+    }
+
+    fn hidden(&self, name: &OsStr) -> PathBuf {
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        self.dir.join(hidden)
     }
 
     /// How many there are; reads only the names.
@@ -70,11 +87,16 @@ impl DeadLetters {
         Ok(names.iter().map(|name| read_letter(self.dir.join(name))).collect())
     }
 
-    fn names(&self) -> Result<Vec<OsString>> {
+    pub(super) fn names(&self) -> Result<Vec<OsString>> {
         let mut names = file::entries(&self.dir)?;
         names.retain(|name| !is_reason(name));
         Ok(names)
     }
+}
+
+fn reason_bytes(reason: &str, from_box: Option<&str>, now: Stamp) -> Vec<u8> {
+    let content = json!({ "v": 1, "reason": reason, "at": now.to_string(), "from_box": from_box });
+    format!("{content}\n").into_bytes()
 }
 
 /// The name in `dead/`: the posted one with room for `.` before and `_.reason` behind, and never one that
@@ -91,7 +113,7 @@ fn is_reason(name: &OsStr) -> bool {
     name.as_bytes().ends_with(b".reason")
 }
 
-fn reason_path(path: &Path) -> PathBuf {
+pub(super) fn reason_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".reason");
     PathBuf::from(name)

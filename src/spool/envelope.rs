@@ -5,8 +5,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::model::limits::ENVELOPE_BYTES_MAX;
-use crate::model::message::{ENVELOPE_VERSION, Envelope, Kind, MAX_ATTEMPTS_DEFAULT, PRIORITY_DEFAULT};
+use crate::model::limits::{ENVELOPE_BYTES_MAX, ID_BYTES_MAX};
+use crate::model::message::{ENVELOPE_VERSION, Envelope, Kind, MAX_ATTEMPTS_DEFAULT, PRIORITY_DEFAULT, Setback};
 use crate::model::units::Stamp;
 
 /// What the reader knows of an envelope that does not say it itself.
@@ -36,7 +36,7 @@ pub enum Fault {
 }
 
 /// Every field that version 1 knows.
-pub const FIELDS: [&str; 15] = [
+pub const FIELDS: [&str; 16] = [
     "v",
     "id",
     "kind",
@@ -51,6 +51,7 @@ pub const FIELDS: [&str; 15] = [
     "expires_at",
     "attempt",
     "max_attempts",
+    "history",
     "payload",
 ];
 
@@ -59,7 +60,20 @@ pub fn to_line(envelope: &Envelope) -> String {
     Value::Object(to_fields(envelope)).to_string()
 }
 
-/// Reads one envelope. Unknown fields are ignored; a field that is null counts as missing. Errors name the
+/// The same for an envelope that is written anew: as much of its history is forgotten, the oldest first, as it
+/// takes for the line to be read again.
+pub(super) fn to_fitting_line(envelope: &Envelope) -> String {
+    let mut fitting = envelope.clone();
+    loop {
+        let line = to_line(&fitting);
+        if line.len() <= ENVELOPE_BYTES_MAX || fitting.history.is_empty() {
+            return line;
+        }
+        fitting.history.remove(0);
+    }
+}
+
+/// Reads one envelope. Unknown fields are kept as they are; a known one that is null counts as missing. Errors name the
 /// field and what it must be.
 pub fn from_line(line: &str, defaults: &Defaults<'_>) -> Result<Envelope, Fault> {
     if line.len() > ENVELOPE_BYTES_MAX {
@@ -87,6 +101,7 @@ pub fn from_line(line: &str, defaults: &Defaults<'_>) -> Result<Envelope, Fault>
             });
         }
     };
+    let history = fields.history()?;
     Ok(Envelope {
         id: required("id", fields.text("id", ID_RULE, is_id)?)?,
         kind: required("kind", kind)?,
@@ -103,6 +118,8 @@ pub fn from_line(line: &str, defaults: &Defaults<'_>) -> Result<Envelope, Fault>
         expires_at: fields.time("expires_at")?,
         attempt: count("attempt", 1)?,
         max_attempts: count("max_attempts", MAX_ATTEMPTS_DEFAULT)?,
+        history,
+        unknown: fields.unknown(),
         payload,
     })
 }
@@ -140,8 +157,25 @@ fn to_fields(envelope: &Envelope) -> Map<String, Value> {
     }
     put("attempt", envelope.attempt.into());
     put("max_attempts", envelope.max_attempts.into());
+    if !envelope.history.is_empty() {
+        put("history", envelope.history.iter().map(setback_value).collect());
+    }
+    for (key, value) in &envelope.unknown {
+        put(key, value.clone());
+    }
+    // Last, so that a shell finds its end.
     put("payload", envelope.payload.clone());
     fields
+}
+
+fn setback_value(setback: &Setback) -> Value {
+    let mut fields = Map::new();
+    fields.insert("at".to_owned(), setback.at.to_string().into());
+    fields.insert("why".to_owned(), setback.why.as_str().into());
+    if let Some(run) = &setback.run {
+        fields.insert("run".to_owned(), run.as_str().into());
+    }
+    Value::Object(fields)
 }
 
 fn parse_object(text: &str) -> Result<Map<String, Value>, Fault> {
@@ -164,13 +198,13 @@ fn required<T>(field: &'static str, value: Option<T>) -> Result<T, Fault> {
 const KIND_RULE: &str = "command, response, event, heartbeat or error";
 const ID_RULE: &str = "1 to 64 letters, digits or . _ : -, the first a letter or digit";
 const NAME_RULE: &str = "1 to 64 letters, digits or . _ -, the first a letter, digit or _";
-const ADDRESS_RULE: &str = "a bot's id, supervisor or cli";
+const ADDRESS_RULE: &str = "a bot's id, supervisor, cli or *";
 const KEY_RULE: &str = "1 to 256 characters without control characters";
 const TIME_RULE: &str = "a time in RFC 3339, as in 2026-01-31T08:30:00Z";
 
 fn is_id(text: &str) -> bool {
     let first = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    first && text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || "._:-".contains(c))
+    first && text.len() <= ID_BYTES_MAX && text.chars().all(|c| c.is_ascii_alphanumeric() || "._:-".contains(c))
 }
 
 fn is_name(text: &str) -> bool {
@@ -179,6 +213,9 @@ fn is_name(text: &str) -> bool {
 }
 
 fn is_address(text: &str) -> bool {
+    if text == "*" {
+        return true;
+    }
     let first = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     first && text.len() <= 192 && text.chars().all(|c| c.is_ascii_alphanumeric() || "._%@-".contains(c))
 }
@@ -215,6 +252,32 @@ impl Fields {
     fn time(&self, field: &'static str) -> Result<Option<Stamp>, Fault> {
         let text = self.text(field, TIME_RULE, |text| Stamp::parse(text).is_some())?;
         Ok(text.as_deref().and_then(Stamp::parse))
+    }
+
+    /// Only an explanation: what is not understood in it is left out.
+    fn history(&self) -> Result<Vec<Setback>, Fault> {
+        let entries = match self.get("history") {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(entries)) => entries,
+            Some(_) => {
+                let rule = "a list of what went wrong";
+                return Err(Fault::Field { field: "history", rule });
+            }
+        };
+        let read = |entry: &Value| {
+            Some(Setback {
+                at: Stamp::parse(entry["at"].as_str()?)?,
+                why: entry["why"].as_str()?.to_owned(),
+                run: entry["run"].as_str().map(str::to_owned),
+            })
+        };
+        Ok(entries.iter().filter_map(read).collect())
+    }
+
+    /// The fields that nobody here knows.
+    fn unknown(&self) -> Map<String, Value> {
+        let unknown = self.0.iter().filter(|(key, _)| !FIELDS.contains(&key.as_str()));
+        unknown.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     fn number(&self, field: &'static str, min: u64, max: u64, rule: &'static str) -> Result<Option<u64>, Fault> {
@@ -259,15 +322,22 @@ pub(super) mod tests {
         );
         let numbers = (0u8..=9, 1u32.., 1u32..);
         let payload = proptest::collection::btree_map(".{0,8}", ".{0,40}", 0..4);
+        let setback = (stamp.clone(), ".{0,20}", option::of("[A-Z0-9]{26}"));
+        let setback = setback.prop_map(|(at, why, run)| Setback { at, why, run });
+        let kept = (
+            proptest::collection::vec(setback, 0..3),
+            proptest::collection::btree_map("x_[a-z]{0,6}", ".{0,20}", 0..3),
+            payload,
+        );
         (
             words,
             proptest::sample::select(Kind::ALL.to_vec()),
             keys,
             numbers,
             (stamp.clone(), option::of(stamp)),
-            payload,
+            kept,
         )
-            .prop_map(|(words, kind, keys, numbers, times, payload)| Envelope {
+            .prop_map(|(words, kind, keys, numbers, times, kept)| Envelope {
                 id: words.0,
                 kind,
                 name: words.1,
@@ -281,7 +351,9 @@ pub(super) mod tests {
                 expires_at: times.1,
                 attempt: numbers.1,
                 max_attempts: numbers.2,
-                payload: json!(payload),
+                history: kept.0,
+                unknown: kept.1.into_iter().map(|(key, value)| (key, json!(value))).collect(),
+                payload: json!(kept.2),
             })
     }
 
@@ -325,7 +397,7 @@ pub(super) mod tests {
             ),
             (
                 r#"{"id":"a","kind":"event","name":"x","from":"123:secret"}"#,
-                "from must be a bot's id, supervisor or cli",
+                "from must be a bot's id, supervisor, cli or *",
             ),
         ] {
             assert_eq!(from_line(line, &DEFAULTS).unwrap_err().to_string(), text, "{line}");

@@ -58,8 +58,63 @@ pub(super) fn replace(tmp: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
+/// Unlinks a file; one that is gone already is no error.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    checkpoint(path)?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Puts durable bytes at `path` in one step, by way of `tmp`. Whatever is at `path` is replaced: for names that
+/// always stand for the same bytes. The folder of `path` is not synced.
+pub(super) fn put_durably(tmp: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    remove(tmp)?;
+    checkpoint(tmp)?;
+    write_new(tmp, bytes, true).map_err(Error::io("write", tmp))?;
+    checkpoint(path)?;
+    fs::rename(tmp, path).map_err(Error::io("replace", path))
+}
+
+/// A place where everything may end: tests stop here, and recover.
+#[cfg(not(test))]
+pub(super) fn checkpoint(_path: &Path) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) use checkpoints::checkpoint;
+
+#[cfg(test)]
+pub(super) mod checkpoints {
+    use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    /// Every checkpoint of this thread after the next `count` ones fails; None: none does.
+    pub(in crate::spool) fn stop_after(count: Option<usize>) {
+        LEFT.set(count);
+    }
+
+    pub(in crate::spool) fn checkpoint(path: &Path) -> Result<()> {
+        match LEFT.get() {
+            None => Ok(()),
+            Some(0) => Err(Error::io("stop before", path)(io::ErrorKind::Interrupted.into())),
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Makes the names in a folder durable.
 pub(super) fn sync_dir(path: &Path) -> Result<()> {
+    checkpoint(path)?;
     File::open(path)
         .and_then(|dir| dir.sync_all())
         .map_err(Error::io("sync", path))

@@ -1,4 +1,5 @@
-//! A mailbox: a folder of `tmp/`, `new/` and `cur/` through which one side posts and the other claims.
+//! A mailbox: a folder of `tmp/`, `new/` and `cur/` through which one side posts and the other claims. An inbox
+//! has `later/` and `held/` as well, for what waits.
 //!
 //! Owns posting, claiming and counting; `claimed.rs` reads what was claimed. Never decides what is done with
 //! a message. Invariants: a file in `new/` is complete, because it was written in `tmp/` and renamed; of all
@@ -10,15 +11,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::bounds::{Bounds, Load};
 use super::claimed::Claimed;
 use super::envelope::{Defaults, from_line, to_line};
 use super::name::{FileName, MICROS_MAX, is_ulid};
+use super::progress::is_progress;
 use super::scan::Entry;
 use super::{Error, Result, file, new_id};
 use crate::model::limits::{
     DISK_FREE_BYTES_MIN, ENVELOPES_PER_FILE_MAX, MAILBOX_FILE_BYTES_MAX, MAILBOX_FILES_MAX, TMP_AGE_MAX,
 };
 use crate::model::message::Envelope;
+use crate::model::queue::Durability;
 use crate::model::units::Stamp;
 
 /// One folder of messages in one direction; the value is only its path and its bound.
@@ -26,15 +30,8 @@ use crate::model::units::Stamp;
 pub struct Mailbox {
     dir: PathBuf,
     pub(super) files_max: usize,
-}
-
-/// How much of a post must be on the disk before it counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// The file and its name: what was posted survives a power cut.
-    Batch,
-    /// Nothing: it survives the end of any process, not of the host.
-    None,
+    /// What its bot's settings allow; None where no bot owns it.
+    pub(super) bounds: Option<Bounds>,
 }
 
 /// What one sender remembers from post to post: its last time, so that its names never go back, and how many
@@ -43,6 +40,8 @@ pub enum Durability {
 pub struct Poster {
     last_micros: u64,
     room: HashMap<PathBuf, usize>,
+    /// The same for mailboxes that are bounded.
+    slack: HashMap<PathBuf, Load>,
 }
 
 /// A file that was posted; it may be claimed at any moment.
@@ -64,6 +63,7 @@ impl Mailbox {
         Mailbox {
             dir,
             files_max: MAILBOX_FILES_MAX,
+            bounds: None,
         }
     }
 
@@ -76,12 +76,31 @@ impl Mailbox {
         self.dir.join("new")
     }
 
+    pub fn cur_dir(&self) -> PathBuf {
+        self.dir.join("cur")
+    }
+
+    pub fn later_dir(&self) -> PathBuf {
+        self.dir.join("later")
+    }
+
+    pub fn held_dir(&self) -> PathBuf {
+        self.dir.join("held")
+    }
+
     /// Makes the folders that are missing, mode 0700.
     pub fn create(&self) -> Result<()> {
         for name in ["tmp", "new", "cur"] {
             file::make_dir(&self.dir.join(name))?;
         }
         Ok(())
+    }
+
+    /// The same for an inbox, where messages may wait.
+    pub fn create_inbox(&self) -> Result<()> {
+        self.create()?;
+        file::make_dir(&self.later_dir())?;
+        file::make_dir(&self.held_dir())
     }
 
     /// Posts 1 to 512 envelopes as one file, which is delivered by the most urgent of them. Errors when the
@@ -94,12 +113,27 @@ impl Mailbox {
         durability: Durability,
         now: Stamp,
     ) -> Result<Posted> {
+        let name = poster.name(envelopes, now);
+        self.post_as(&name, poster, envelopes, durability, now)
+    }
+
+    /// The same under a name that this poster has made.
+    pub(super) fn post_as(
+        &self,
+        name: &FileName,
+        poster: &mut Poster,
+        envelopes: &[Envelope],
+        durability: Durability,
+        now: Stamp,
+    ) -> Result<Posted> {
         let lines = self.lines(envelopes, now)?;
-        let name = poster.name(envelopes, now).to_string();
-        let sync = durability == Durability::Batch;
+        self.check_lengths(&lines)?;
+        let name = name.to_string();
+        let sync = durability.is_durable();
         let room = self.room(poster, sync)?;
+        let slack = self.slack(poster, envelopes.len(), lines.len())?;
         // What is not promised to last is an order to act now, perhaps the one that makes room.
-        if sync {
+        if sync || self.bounds.is_some() {
             let free = fs2::available_space(&self.dir).map_err(|error| self.missing_or("look at", &self.dir, error))?;
             self.check_disk(free, lines.len() as u64)?;
         }
@@ -115,6 +149,7 @@ impl Mailbox {
             file::sync_dir(&self.new_dir())?;
         }
         poster.room.insert(self.dir.clone(), room);
+        poster.slack.insert(self.dir.clone(), slack);
         Ok(Posted { path })
     }
 
@@ -139,19 +174,23 @@ impl Mailbox {
         }
         let named = |number| {
             let mut name = OsString::from(format!("{claimant},"));
-            name.push(file::fitted(entry.name(), number, claimant.len() + 1));
+            name.push(file::fitted(entry.name(), number, claimant.len() + 1 + "_.acked".len()));
+            if is_progress(&name) {
+                name.push("_");
+            }
             name
         };
-        let cur = self.dir.join("cur");
+        let cur = self.cur_dir();
         let moved = file::move_into(&self.new_dir().join(entry.name()), &cur, named)?;
         Ok(moved.map(|name| Claimed::new(&self.dir, cur.join(name), entry.name().to_owned())))
     }
 
     /// How many files wait and are worked on; reads only the names.
     pub fn counts(&self) -> Result<Counts> {
+        let cur = file::entries(&self.cur_dir())?;
         Ok(Counts {
             new: file::entries(&self.new_dir())?.len(),
-            cur: file::entries(&self.dir.join("cur"))?.len(),
+            cur: cur.iter().filter(|name| !is_progress(name)).count(),
         })
     }
 
@@ -220,6 +259,18 @@ impl Mailbox {
         }
     }
 
+    /// What this poster may add after this post before what waits is counted again.
+    fn slack(&self, poster: &Poster, messages: usize, bytes: usize) -> Result<Load> {
+        let (messages, bytes) = (messages as u64, bytes as u64);
+        if let Some(known) = poster.slack.get(&self.dir)
+            && let (Some(messages), Some(bytes)) =
+                (known.messages.checked_sub(messages), known.bytes.checked_sub(bytes))
+        {
+            return Ok(Load { messages, bytes });
+        }
+        self.check_room(Load { messages, bytes })
+    }
+
     pub(super) fn check_disk(&self, free: u64, bytes: u64) -> Result<()> {
         let needed = bytes.saturating_add(DISK_FREE_BYTES_MIN);
         if free < needed {
@@ -250,7 +301,7 @@ impl Poster {
     }
 
     /// The next name: later than every name before it, even when the clock was set back.
-    fn name(&mut self, envelopes: &[Envelope], now: Stamp) -> FileName {
+    pub(super) fn name(&mut self, envelopes: &[Envelope], now: Stamp) -> FileName {
         let clock = u64::try_from(now.0).unwrap_or(0);
         self.last_micros = clock.max(self.last_micros.saturating_add(1)).min(MICROS_MAX);
         let first = envelopes.first().map(|envelope| &envelope.id).filter(|id| is_ulid(id));

@@ -7,17 +7,35 @@
 //! unlink. Nothing that this module did not write is ever followed, trusted or deleted: what cannot be
 //! read goes to `dead/` with its reason.
 
+mod bounds;
+mod census;
 mod claimed;
+pub mod consumer;
 pub mod dead_letters;
+mod dedup;
 pub mod envelope;
+pub mod failure;
 mod file;
 pub mod heartbeat;
+pub mod items;
+pub mod later;
 pub mod mailbox;
 pub mod name;
+mod progress;
+mod recovery;
 pub mod replies;
+mod requeue;
+mod retry;
 pub mod scan;
+mod settle;
+mod submit;
 pub mod wait;
+mod writer;
 
+#[cfg(test)]
+mod consumer_tests;
+#[cfg(test)]
+mod recovery_tests;
 #[cfg(test)]
 mod schema_tests;
 #[cfg(test)]
@@ -29,13 +47,24 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::model::units::{Stamp, show_size};
 
+pub use crate::model::queue::Durability;
+pub use census::Census;
 pub use claimed::{Claimed, ReadError, Unreadable};
+pub use consumer::{Consumer, Received};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use envelope::{Defaults, Fault};
-pub use mailbox::{Counts, Durability, Mailbox, Posted, Poster};
+pub use failure::Failure;
+pub use items::{Item, Place};
+pub use later::{LaterName, OrderKey};
+pub use mailbox::{Counts, Mailbox, Posted, Poster};
 pub use name::{FileName, is_ulid};
+pub use recovery::RunEnd;
+pub use requeue::{Recovered, Released};
 pub use scan::Entry;
+pub use settle::Settled;
+pub use submit::Submitted;
 pub use wait::{Waker, Watch, wait_for_file};
+pub use writer::{Delivery, Parcel, Writer};
 
 /// What the spool could not do, and where.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +73,14 @@ pub enum Error {
     NoMailbox { path: PathBuf },
     #[error("queue full: {} holds {files} files: start what reads it, or move files out", path.display())]
     QueueFull { path: PathBuf, files: usize },
+    #[error("queue full: {} holds {messages} messages of {max}: start what reads it, or raise queue.max_messages", path.display())]
+    QueueMessages { path: PathBuf, messages: u64, max: u64 },
+    #[error("queue full: {} holds {} of {}: start what reads it, or raise queue.max_bytes", path.display(), show_size(*bytes), show_size(*max))]
+    QueueBytes { path: PathBuf, bytes: u64, max: u64 },
+    #[error("post to {}: the message is {bytes} bytes long, at most {max} are taken: make it shorter, or raise queue.max_message", path.display())]
+    MessageTooLong { path: PathBuf, bytes: u64, max: u64 },
+    #[error("dedup key {}: another sender is posting its message at this moment: try again", path.display())]
+    DedupPending { path: PathBuf },
     #[error("disk full: {} has {} free and needs {}: make room there", path.display(), show_size(*free), show_size(*needed))]
     DiskFull { path: PathBuf, free: u64, needed: u64 },
     #[error("post to {}: {count} envelopes in one file: send 1 to {max}", path.display())]

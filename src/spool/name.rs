@@ -2,13 +2,21 @@
 //!
 //! Invariant: the names of one folder, sorted as text, are in the order of delivery.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 
+use sha2::{Digest, Sha256};
 use ulid::Ulid;
+
+use crate::model::message::PRIORITY_DEFAULT;
+use crate::model::units::Stamp;
 
 /// A well-formed name. `micros` is the sender's own time in microseconds since 1970, `id` the ULID of the
 /// first envelope inside, `attempt` counts from 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Fields stand in the order in which they decide.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileName {
     pub priority: u8,
     pub micros: u64,
@@ -33,6 +41,46 @@ impl FileName {
             attempt: attempt.parse().ok().filter(|attempt| *attempt >= 1)?,
         };
         (is_ulid(id) && name.to_string() == text).then_some(name)
+    }
+
+    /// The name that any file may be given when it is written anew: its own, or for a foreign one that of its
+    /// class at the time when it arrived, always the same for one name and time.
+    pub fn of(name: &OsStr, arrived: Stamp) -> FileName {
+        let own = name.to_str().and_then(FileName::parse);
+        own.unwrap_or_else(|| {
+            let micros = u64::try_from(arrived.0).unwrap_or(0).min(MICROS_MAX);
+            let mut hash = Sha256::new();
+            hash.update(micros.to_be_bytes());
+            hash.update(name.as_bytes());
+            let mut id = [0; 16];
+            id.copy_from_slice(&hash.finalize()[..16]);
+            FileName {
+                priority: PRIORITY_DEFAULT,
+                micros,
+                id: Ulid::from_bytes(id).to_string(),
+                attempt: 1,
+            }
+        })
+    }
+
+    pub fn posted_at(&self) -> Stamp {
+        Stamp(i64::try_from(self.micros).unwrap_or(i64::MAX))
+    }
+
+    /// Where it stands among others, whatever its attempt.
+    pub fn place(&self) -> (u8, u64, &str) {
+        (self.priority, self.micros, &self.id)
+    }
+
+    /// The name of the envelope at this place in the file, as a file of its own. Places count on in the id, so
+    /// that pieces of one file keep its order, also when a piece of several is taken apart once more.
+    pub fn piece(&self, place: usize, attempt: u32) -> FileName {
+        let first = Ulid::from_string(&self.id).map_or(0, |id| id.0);
+        FileName {
+            id: Ulid(first.wrapping_add(place as u128)).to_string(),
+            attempt,
+            ..self.clone()
+        }
     }
 }
 
@@ -89,6 +137,31 @@ mod tests {
         fn names()(priority in 0u8..=9, micros in 0..=MICROS_MAX, id in any::<u128>(), attempt in 1u32..) -> FileName {
             FileName { priority, micros, id: Ulid(id).to_string(), attempt }
         }
+    }
+
+    #[test]
+    fn pieces_keep_the_order_of_their_file_however_often_it_is_taken_apart() {
+        let whole = FileName::parse(&format!("5-01700000000000001-{ID}.1.ndjson")).unwrap();
+        assert_eq!(whole.piece(0, 1), whole);
+        assert_eq!(whole.piece(3, 2).piece(4, 3), whole.piece(7, 3));
+        assert!(whole.piece(1, 9).to_string() < whole.piece(2, 1).to_string());
+        let last = FileName {
+            id: Ulid(u128::MAX).to_string(),
+            ..whole
+        };
+        assert!(is_ulid(&last.piece(1, 1).id));
+    }
+
+    #[test]
+    fn a_foreign_file_gets_one_name_in_its_place() {
+        let of = |name: &str, arrived| FileName::of(OsStr::new(name), Stamp(arrived));
+        let own = format!("0-01700000000000001-{ID}.4.ndjson");
+        assert_eq!(of(&own, 7).to_string(), own);
+        assert_eq!(of("x.json", 7), of("x.json", 7));
+        assert_ne!(of("x.json", 7).id, of("y.json", 7).id);
+        let name = of("x.json", 7);
+        assert_eq!((name.priority, name.micros, name.attempt), (5, 7, 1));
+        assert_eq!(FileName::parse(&name.to_string()), Some(name));
     }
 
     proptest! {

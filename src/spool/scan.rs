@@ -3,6 +3,7 @@
 //! Reads names, not contents. A name that is not multibot's own is taken as priority 5 at the time when it
 //! arrived (its ctime, which a rename sets), so that a file moved in by hand queues behind what was there.
 
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +12,9 @@ use super::file::{entries, micros};
 use super::mailbox::Mailbox;
 use super::name::FileName;
 use super::{Error, Result};
+use crate::model::limits::FAIR_CLAIM_EVERY;
 use crate::model::message::PRIORITY_DEFAULT;
+use crate::model::units::Stamp;
 
 /// One file in `new/`, whatever it is. Entries sort in the order of delivery.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +32,21 @@ impl Entry {
     pub fn priority(&self) -> u8 {
         self.priority
     }
+
+    /// When it was posted, as its name says, or arrived.
+    pub fn posted_at(&self) -> Stamp {
+        Stamp(self.micros)
+    }
+}
+
+/// Which of these sorted entries a consumer takes with its claim of this number: the first, or every sixteenth
+/// time the oldest of the lowest class, so that nothing starves.
+pub(super) fn pick(entries: &VecDeque<Entry>, claim: u64) -> Option<usize> {
+    let lowest = entries.back()?.priority;
+    if claim % FAIR_CLAIM_EVERY == FAIR_CLAIM_EVERY - 1 {
+        return entries.iter().position(|entry| entry.priority == lowest);
+    }
+    Some(0)
 }
 
 impl Mailbox {

@@ -64,8 +64,10 @@ fn fits(schema: &Value, value: &Value) -> bool {
 fn is_type(wanted: &Value, value: &Value) -> bool {
     match wanted.as_str().unwrap() {
         "object" => value.is_object(),
+        "array" => value.is_array(),
         "string" => value.is_string(),
         "integer" => value.is_u64() || value.is_i64(),
+        "number" => value.is_number(),
         "boolean" => value.is_boolean(),
         "null" => value.is_null(),
         unknown => panic!("the type {unknown} is not checked"),
@@ -194,6 +196,8 @@ fn a_payload_that_lacks_what_it_must_have_does_not_fit() {
         ("shutdown", json!({"mode": "slow", "deadline": "2026-01-31T08:30:00Z"})),
         ("shutdown", json!({"mode": "forced", "deadline": "soon"})),
         ("error", json!({})),
+        ("error", json!({"message": "m", "retry_after": -1})),
+        ("error", json!({"message": "m", "permanent": "yes"})),
         ("send_message", json!({"text": 5})),
         ("send_message", json!({"text": "hello", "chat": 5})),
         ("status_response", json!({"detail": []})),

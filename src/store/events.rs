@@ -44,6 +44,13 @@ impl Events<'_> {
         Ok(facts)
     }
 
+    /// Forgets all facts of one bot.
+    pub fn forget(&self, bot: &BotId) -> Result<(), Error> {
+        let sql = "DELETE FROM process_events WHERE bot = ?1";
+        self.store.execute("forget events", sql, params![bot.as_str()])?;
+        Ok(())
+    }
+
     /// Forgets what is older than `before`, and the oldest of what is more than `keep_max`. Returns
     /// how many facts went.
     pub fn prune_events(&self, before: Stamp, keep_max: u32) -> Result<usize, Error> {

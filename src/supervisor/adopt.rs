@@ -27,13 +27,12 @@ impl<H: Host> Supervisor<H> {
         let configured = self.fleet.ids();
         let found = self.host.survey(&configured);
         for it in found {
-            match &it.remnant {
-                Remnant::Nothing | Remnant::Ended { .. } => self.host.recover_mail(&it.bot, None),
-                Remnant::Alive { run, .. } => self.host.recover_mail(&it.bot, Some(run)),
-                // Whoever that is may be working on what it claimed.
-                Remnant::Unclear(_) => {}
-            }
+            let (bot, is_clear) = (it.bot.clone(), !matches!(it.remnant, Remnant::Unclear(_)));
             self.adopt(it);
+            // Whoever is unclear may be working on what it claimed.
+            if is_clear {
+                self.recover(&bot, None);
+            }
         }
         self.publish_now();
         self.host.flush();
@@ -168,6 +167,7 @@ impl<H: Host> Supervisor<H> {
             seen: Seen::default(),
             counted: Counted::default(),
             noted: Ledger::default(),
+            undecided: Vec::new(),
         };
         self.fleet.insert(bot.clone(), member);
     }

@@ -35,8 +35,9 @@ pub struct Supervisor<H: Host> {
     pub(super) unread: BTreeSet<Option<BotId>>,
     /// Adopted runs that were started with other settings than are stored now.
     pub(super) outdated: Vec<BotId>,
-    recount: BTreeSet<BotId>,
+    pub(super) recount: BTreeSet<BotId>,
     rescanned_at: Moment,
+    pub(super) swept_at: Moment,
     pub(super) facts: Vec<Fact>,
     pub(super) replies: Vec<Envelope>,
     /// When the next snapshot is due; None while nothing has changed since the last one.
@@ -69,6 +70,7 @@ impl<H: Host> Supervisor<H> {
             outdated: Vec::new(),
             recount: BTreeSet::new(),
             rescanned_at: now,
+            swept_at: now,
             facts: Vec::new(),
             replies: Vec::new(),
             publish_at: Some(now),
@@ -133,6 +135,7 @@ impl<H: Host> Supervisor<H> {
         }
         self.fire_deadlines();
         self.rescan_if_blind();
+        self.sweep_daily();
     }
 
     /// A loop that woke far too late has slept with the machine: what it did not hear meanwhile must
@@ -152,7 +155,7 @@ impl<H: Host> Supervisor<H> {
             }
             self.apply(&bot, Event::ClockJumped);
         }
-        self.handle(News::Rescan);
+        self.rescan();
     }
 
     /// Whether a stop or a leave was asked for and nothing more can come of waiting.
@@ -188,12 +191,13 @@ impl<H: Host> Supervisor<H> {
             News::Outbox(bot) => {
                 self.unread.insert(Some(bot));
             }
-            News::Counts(bot) => {
-                self.recount.insert(bot);
-                self.touch();
-            }
+            News::Counts(bot) => self.inbox_changed(&bot),
+            News::Folders(bot) => self.folders_changed(&bot),
             News::Heartbeat(bot) => self.heartbeat(&bot),
-            News::Rescan => self.rescan(),
+            News::HintsLost => {
+                self.host.hints_lost();
+                self.rescan();
+            }
             News::Spawned { bot, run, pid } => self.spawned(&bot, run, pid),
             News::SpawnFailed { bot, run, failure } => self.spawn_failed(&bot, run, failure),
             News::Ended { bot, run, end } => {
@@ -245,7 +249,7 @@ impl<H: Host> Supervisor<H> {
         self.rescanned_at = self.host.now();
         self.unread.insert(None);
         for bot in self.fleet.ids() {
-            self.recount.insert(bot.clone());
+            self.inbox_changed(&bot);
             self.unread.insert(Some(bot));
         }
     }
@@ -306,6 +310,8 @@ impl<H: Host> Supervisor<H> {
         // What the bot said before it ended was said by this run, not by the next.
         self.read_all(bot);
         self.withdraw(bot);
+        self.decide(bot, true);
+        self.recover(bot, Some((&run, self.end_for_mail(bot, &end))));
         if let Some(member) = self.fleet.get_mut(bot) {
             member.seen.last_end = Some((end.clone(), at));
             member.count(&run);
@@ -366,12 +372,6 @@ impl<H: Host> Supervisor<H> {
     pub(super) fn settle(&mut self) {
         self.read_some();
         self.launch_due();
-        for bot in std::mem::take(&mut self.recount) {
-            let counts = self.host.counts(&bot);
-            if let Some(member) = self.fleet.get_mut(&bot) {
-                member.seen.counts = counts;
-            }
-        }
         if !self.facts.is_empty() {
             let facts = std::mem::take(&mut self.facts);
             self.host.record(facts);
@@ -380,6 +380,7 @@ impl<H: Host> Supervisor<H> {
             self.host.watch_usage(self.usage_targets());
         }
         if self.publish_at.is_some_and(|at| at <= self.host.now()) {
+            self.count_all();
             self.publish_now();
         }
     }
@@ -407,6 +408,13 @@ impl<H: Host> Supervisor<H> {
                 .is_some_and(|member| member.seen.poll.next_at.is_some_and(|at| at <= now))
             {
                 self.poll_status(&bot);
+            }
+            if self
+                .fleet
+                .get(&bot)
+                .is_some_and(|member| member.seen.later_at.is_some_and(|at| at <= now))
+            {
+                self.release(&bot);
             }
             self.apply(&bot, Event::DeadlinePassed);
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::log::Mask;
 use crate::model::bot::{BotId, End, RunId, Secret, Wanted};
+use crate::model::message::Envelope;
 use crate::model::units::{Moment, Stamp};
 
 use super::host::BoxCounts;
@@ -26,6 +27,8 @@ pub struct Member<P> {
     pub place: Place,
     pub bot: Bot,
     pub seen: Seen<P>,
+    /// Negative answers to messages that the bot still holds without a mark.
+    pub undecided: Vec<Envelope>,
     pub counted: Counted,
     /// The ledger as the host last took it.
     pub noted: Ledger,
@@ -82,7 +85,7 @@ pub enum Place {
     Leaving,
 }
 
-/// What was observed of a bot. Everything but the last line is of the current run.
+/// What was observed of a bot. Everything but the last lines is of the current run.
 pub struct Seen<P> {
     pub pid: Option<u32>,
     pub started_at: Option<Stamp>,
@@ -101,6 +104,8 @@ pub struct Seen<P> {
     pub note: Option<String>,
     pub last_end: Option<(End, Stamp)>,
     pub counts: BoxCounts,
+    /// When a message in its inbox is due that waits for its retry.
+    pub later_at: Option<Moment>,
 }
 
 /// How far a run has shown that it knows the spool.
@@ -151,6 +156,7 @@ impl<P> Default for Seen<P> {
             note: None,
             last_end: None,
             counts: BoxCounts::default(),
+            later_at: None,
         }
     }
 }
@@ -161,6 +167,7 @@ impl<P> Seen<P> {
         *self = Seen {
             last_end: self.last_end.take(),
             counts: self.counts,
+            later_at: self.later_at,
             ..Seen::default()
         };
     }
@@ -173,6 +180,7 @@ impl<P> Member<P> {
             deadline(&self.bot, &self.policy),
             self.seen.poll.next_at,
             self.seen.spawn_by,
+            self.seen.later_at,
         ]
         .into_iter()
         .flatten()
@@ -255,6 +263,9 @@ impl<P> Member<P> {
             heartbeat_at: live.and(self.seen.heartbeat_at).map(Stamp::unix_ms),
             inbox_new: Some(self.seen.counts.inbox_new),
             inbox_cur: Some(self.seen.counts.inbox_cur),
+            inbox_later: Some(self.seen.counts.inbox_later),
+            inbox_held: Some(self.seen.counts.inbox_held),
+            inbox_oldest_at: self.seen.counts.inbox_oldest.map(Stamp::unix_ms),
             dead: Some(self.seen.counts.dead),
             connected: live.and(self.seen.connected),
         }

@@ -6,11 +6,14 @@ use std::time::Duration;
 use crate::model::bot::{BotId, BotSpec, End, Limits, RunId, Secret, Wanted};
 use crate::model::fact::Fact;
 use crate::model::message::Envelope;
+use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp};
+use crate::spool::{RunEnd, Settled};
 
 use super::ledger::Ledger;
 use super::machine::{Hold, SpawnFailure};
 use super::news::{News, Pace};
+use super::routes::Outgoing;
 use super::shims::Token;
 use super::snapshot::{BotStatus, Snapshot};
 
@@ -41,8 +44,17 @@ pub struct Configuration {
 pub struct BoxCounts {
     pub inbox_new: u64,
     pub inbox_cur: u64,
+    pub inbox_later: u64,
+    pub inbox_held: u64,
+    /// When the oldest message was posted that is neither done nor held.
+    pub inbox_oldest: Option<Stamp>,
+    /// When the first one that waits for its retry is due.
+    pub next_due: Option<Stamp>,
     pub dead: u64,
 }
+
+/// The id of a message that became a dead letter, and why.
+pub type Buried = (String, String);
 
 /// A run to be started.
 pub struct Launch<'a> {
@@ -117,9 +129,6 @@ pub trait Host {
     /// Takes stock of what earlier supervisors have left of these bots, and of others that are not
     /// configured any more. What lives without a shim is ended here.
     fn survey(&mut self, bots: &[BotId]) -> Vec<Found>;
-    /// Gives back what runs that are gone had claimed in a bot's mailboxes; only `live` still works.
-    /// Comes before anything is spawned.
-    fn recover_mail(&mut self, bot: &BotId, live: Option<&RunId>);
     /// Notes what the next supervisor must know of a bot; holds when this returns.
     fn note(&mut self, bot: &BotId, ledger: &Ledger);
     /// Understands what the file descriptors of a shim told of.
@@ -155,6 +164,30 @@ pub trait Host {
 
     /// Waits until the last snapshot can be read.
     fn flush(&mut self);
+
+    /// Moves on the message to which this is a negative answer. `is_over`: its run has ended.
+    fn settle(&mut self, bot: &BotId, rules: &QueuePolicy, answer: &Envelope, is_over: bool)
+    -> Result<Settled, String>;
+    /// Brings back what all but the live run have claimed in a bot's inbox; says how many messages, and which were
+    /// buried.
+    fn recover(
+        &mut self,
+        bot: &BotId,
+        rules: &QueuePolicy,
+        live: Option<&RunId>,
+        ended: Option<(&RunId, RunEnd)>,
+    ) -> (usize, Vec<Buried>);
+    /// Puts what is due back into a bot's inbox; says what has expired, and when more is due.
+    fn release_due(&mut self, bot: &BotId) -> Result<(Vec<Buried>, Option<Stamp>), String>;
+    /// Delivers what a bot has for others, then finishes the file that it came in, if it came in one.
+    fn deliver(&mut self, sender: &BotId, claim: Option<Self::Claim>, outgoing: Outgoing);
+    /// Makes anew and watches what was removed of a bot's folders; whether something was.
+    fn mend(&mut self, bot: &BotId) -> Result<bool, String>;
+    /// Removes what senders that died have left in a bot's mailboxes.
+    fn sweep(&mut self, bot: &BotId);
+    /// Hints were lost and everything is looked at: an operator may want to know.
+    fn hints_lost(&mut self);
+
     /// Publishes a snapshot, and after it the answers that had to wait for it.
     fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>);
     fn record(&mut self, facts: Vec<Fact>);

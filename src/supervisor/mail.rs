@@ -16,6 +16,7 @@ use super::fleet::{Member, Speaks};
 use super::host::Host;
 use super::leave::{Parting, Upgrade};
 use super::machine::{Event, Phase, StopMode, Then};
+use super::routes::Outgoing;
 use super::snapshot::Stage;
 
 /// Files that one turn takes from one mailbox: a bot that floods its outbox delays nobody else.
@@ -64,13 +65,18 @@ impl<H: Host> Supervisor<H> {
             let Some(mail) = self.host.next_mail(owner) else {
                 return false;
             };
+            let mut outgoing = Outgoing::default();
             for envelope in mail.envelopes {
                 match owner {
+                    Some(bot) if self.is_for_others(bot, &envelope) => self.route(bot, envelope, &mut outgoing),
                     Some(bot) => self.hear(bot, envelope),
                     None => self.obey(envelope),
                 }
             }
-            self.host.finish(mail.claim);
+            match owner {
+                Some(bot) if !outgoing.is_empty() => self.host.deliver(bot, Some(mail.claim), outgoing),
+                Some(_) | None => self.host.finish(mail.claim),
+            }
         }
         true
     }
@@ -90,10 +96,10 @@ impl<H: Host> Supervisor<H> {
         match envelope.kind {
             Kind::Heartbeat => self.heartbeat(bot),
             Kind::Response if is_answer(member, &envelope) => self.answered(bot, run, &envelope),
+            Kind::Error if envelope.correlation_id.is_some() => self.given_back(bot, envelope),
             // A bot need not say whom it answers: the command's id tells.
-            Kind::Response | Kind::Error if envelope.correlation_id.as_deref().is_some_and(is_ulid) => {
-                self.replies.push(envelope);
-                self.touch();
+            Kind::Response if envelope.correlation_id.as_deref().is_some_and(is_ulid) => {
+                self.reply_to_asker(bot, envelope)
             }
             Kind::Response | Kind::Error | Kind::Event | Kind::Command => self.told(bot, run, &envelope),
         }

@@ -17,8 +17,10 @@ pub enum News {
     Heartbeat(BotId),
     /// A bot's mailboxes hold more or less than before.
     Counts(BotId),
+    /// A bot's folders were removed or made anew.
+    Folders(BotId),
     /// Hints were lost: look everywhere.
-    Rescan,
+    HintsLost,
     /// What a run's shim did, as the host understood it.
     Spawned {
         bot: BotId,

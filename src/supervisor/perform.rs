@@ -147,6 +147,8 @@ impl<H: Host> Supervisor<H> {
                 failure,
             });
         }
+        // What a disk refused to take back at the end of the last run.
+        self.recover(bot, None);
         let now = self.host.now();
         let Some(member) = self.fleet.get_mut(bot) else { return };
         // Nobody is left who knows older secrets.

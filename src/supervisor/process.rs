@@ -2,8 +2,6 @@
 //! through the store, time through the clock.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -15,22 +13,25 @@ use crate::home::Home;
 use crate::model::bot::{BotId, RunId};
 use crate::model::fact::Fact;
 use crate::model::message::Envelope;
+use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp};
 use crate::run::identity::boot_id;
 use crate::run::record::read_run;
 use crate::run::remains;
-use crate::spool::{Claimed, DeadLetters, Defaults, Durability, Entry, Mailbox, Posted, Poster, ReadError};
+use crate::spool::{Claimed, Durability, Entry, Mailbox, Posted, Poster, RunEnd, Settled, Writer};
 use crate::store::{Access, AuditEntry, Store};
 
 use super::environment::Account;
-use super::host::{BoxCounts, Configuration, Configured, Found, Host, Launch, Mail, UsageTarget};
+use super::host::{BoxCounts, Buried, Configuration, Configured, Found, Host, Launch, Mail, UsageTarget};
 use super::ledger::{self, Ledger};
 use super::machine::SpawnFailure;
 use super::mail::SUPERVISOR;
+use super::mailboxes::Inodes;
 use super::news::{News, Pace};
 use super::publisher::Publisher;
 use super::recipe::recipe;
 use super::recorder::Recorder;
+use super::routes::Outgoing;
 use super::shims::{Shims, Token};
 use super::snapshot::Snapshot;
 use super::watch::Watches;
@@ -45,6 +46,8 @@ pub struct Parts {
     pub watches: Result<Watches, String>,
     pub publisher: Publisher,
     pub recorder: Recorder,
+    /// Carries messages between bots.
+    pub writer: Writer,
     /// Tells the sampler whom to look at; None: nothing is sampled.
     pub sampler: Option<TellSampler>,
     /// The loop's own queue, for threads that this host starts.
@@ -70,13 +73,15 @@ pub struct ProcessHost {
     /// What is wrong with multibot.yaml now.
     settings_fault: Option<String>,
     /// Why not every mailbox is watched, once one is not.
-    blindness: Option<String>,
+    pub(super) blindness: Option<String>,
+    /// What happened to mailboxes and was mended, and when last.
+    incidents: BTreeMap<String, Stamp>,
     /// What the last scan of a mailbox found and nobody has read yet: a mailbox of many files is not
     /// listed anew for each of them.
-    backlog: HashMap<Option<BotId>, VecDeque<Entry>>,
+    pub(super) backlog: HashMap<Option<BotId>, VecDeque<Entry>>,
     /// The watched folders of each bot as they were when they were made and watched. A folder that was
     /// removed and made anew has another inode, and no watch.
-    prepared: HashMap<BotId, [u64; 5]>,
+    pub(super) prepared: HashMap<BotId, Inodes>,
 }
 
 /// A message in a bot's inbox, and the box it lies in.
@@ -99,6 +104,7 @@ impl ProcessHost {
             pace: Pace::default(),
             settings_fault: None,
             blindness,
+            incidents: BTreeMap::new(),
             backlog: HashMap::new(),
             prepared: HashMap::new(),
         })
@@ -127,58 +133,7 @@ impl ProcessHost {
             spec,
         }
     }
-
-    fn mailbox_of(&self, bot: Option<&BotId>) -> (Mailbox, DeadLetters) {
-        let home = &self.parts.home;
-        match bot {
-            Some(bot) => (Mailbox::new(home.outbox_of(bot)), DeadLetters::new(home.dead_of(bot))),
-            None => (
-                Mailbox::new(home.supervisor_inbox()),
-                DeadLetters::new(home.supervisor_dead()),
-            ),
-        }
-    }
-
-    /// Watches a bot's mailboxes. Where that cannot be, its bot runs all the same and everything is
-    /// looked at again and again.
-    fn watch(&mut self, bot: &BotId) {
-        let dirs = self.watched(bot);
-        let Ok(watches) = &mut self.parts.watches else { return };
-        for dir in dirs {
-            if let Err(error) = watches.add(&dir)
-                && self.blindness.is_none()
-            {
-                let why = format!("cannot watch {}: {error}", dir.display());
-                tracing::error!("{why}");
-                self.blindness = Some(why);
-            }
-        }
-    }
-
-    /// The inodes of a bot's watched folders; None where one is missing.
-    fn inodes(&self, bot: &BotId) -> Option<[u64; 5]> {
-        let mut inodes = [0; 5];
-        for (inode, dir) in inodes.iter_mut().zip(self.watched(bot)) {
-            *inode = std::fs::metadata(dir).ok()?.ino();
-        }
-        Some(inodes)
-    }
-
-    /// The folders whose changes matter for one bot.
-    fn watched(&self, bot: &BotId) -> [PathBuf; 5] {
-        let home = &self.parts.home;
-        [
-            home.outbox_of(bot).join("new"),
-            home.ipc_of(bot),
-            home.inbox_of(bot).join("new"),
-            home.inbox_of(bot).join("cur"),
-            home.dead_of(bot),
-        ]
-    }
 }
-
-/// Files that are read between two scans of one mailbox: urgent ones that come meanwhile wait so long.
-const BACKLOG_LEN_MAX: usize = 4096;
 
 /// While some mailbox is not watched.
 const RESCAN_EVERY: Duration = Duration::from_secs(1);
@@ -252,8 +207,6 @@ impl Host for ProcessHost {
         self.survey_home(bots)
     }
 
-    fn recover_mail(&mut self, _bot: &BotId, _live: Option<&RunId>) {}
-
     fn note(&mut self, bot: &BotId, ledger: &Ledger) {
         if let Err(error) = ledger::write(&self.parts.home.run_of(bot), &self.boot_id, ledger) {
             tracing::error!("{bot}: {error}; a supervisor that is killed now counts it anew");
@@ -270,23 +223,34 @@ impl Host for ProcessHost {
     }
 
     fn prepare(&mut self, bot: &BotId) -> Result<(), String> {
-        let known = self.prepared.get(bot);
-        if known.is_some() && known == self.inodes(bot).as_ref() {
-            return Ok(());
+        self.mend(bot).map(|_| ())
+    }
+
+    fn mend(&mut self, bot: &BotId) -> Result<bool, String> {
+        let known = self.prepared.get(bot).copied();
+        if known.is_some() && known == self.inodes(bot) {
+            return Ok(false);
         }
-        let home = &self.parts.home;
-        let boxes = [Mailbox::new(home.inbox_of(bot)), Mailbox::new(home.outbox_of(bot))];
-        for mailbox in boxes {
-            mailbox.create().map_err(|error| error.to_string())?;
+        self.make_mailboxes(bot)?;
+        if known.is_some() {
+            let at = clock::stamp();
+            self.incidents
+                .insert(format!("folders of {bot} were removed and made anew"), at);
         }
-        for dir in [home.run_of(bot), home.dead_of(bot)] {
-            crate::home::make_private(&dir).map_err(|source| format!("cannot make {}: {source}", dir.display()))?;
-        }
-        self.watch(bot);
-        if let Some(inodes) = self.inodes(bot) {
-            self.prepared.insert(bot.clone(), inodes);
-        }
-        Ok(())
+        Ok(known.is_some())
+    }
+
+    fn deliver(&mut self, sender: &BotId, claim: Option<Claimed>, outgoing: Outgoing) {
+        self.send_on(sender, claim, outgoing);
+    }
+
+    fn sweep(&mut self, bot: &BotId) {
+        self.sweep_mailboxes(bot);
+    }
+
+    fn hints_lost(&mut self) {
+        let what = "hints of changed mailboxes were lost, and all were read again".to_owned();
+        self.incidents.insert(what, clock::stamp());
     }
 
     fn rescan_every(&self) -> Option<Duration> {
@@ -295,10 +259,12 @@ impl Host for ProcessHost {
 
     fn notes(&self) -> Vec<String> {
         let say = |why: &String| format!("mailboxes are read every {}s: {why}", RESCAN_EVERY.as_secs());
+        let incidents = self.incidents.iter().map(|(what, at)| format!("{what} at {at}"));
         self.blindness
             .iter()
             .map(say)
             .chain(self.settings_fault.clone())
+            .chain(incidents)
             .collect()
     }
 
@@ -345,49 +311,7 @@ impl Host for ProcessHost {
     }
 
     fn next_mail(&mut self, bot: Option<&BotId>) -> Option<Mail<Claimed>> {
-        let (mailbox, dead) = self.mailbox_of(bot);
-        if self.backlog.get(&bot.cloned()).is_none_or(VecDeque::is_empty) {
-            let entries = mailbox.scan().unwrap_or_else(|error| {
-                tracing::error!("{error}");
-                Vec::new()
-            });
-            let first = entries.into_iter().take(BACKLOG_LEN_MAX).collect();
-            self.backlog.insert(bot.cloned(), first);
-        }
-        while let Some(entry) = self.backlog.get_mut(&bot.cloned()).and_then(VecDeque::pop_front) {
-            let claimed = match mailbox.claim(&entry, SUPERVISOR) {
-                Ok(Some(claimed)) => claimed,
-                Ok(None) => continue,
-                Err(error) => {
-                    tracing::error!("{error}");
-                    continue;
-                }
-            };
-            let from = bot.map_or("cli", BotId::as_str);
-            let read = claimed.read(&Defaults {
-                from,
-                to: SUPERVISOR,
-                now: clock::stamp(),
-            });
-            match read {
-                Ok(envelopes) => {
-                    let names: Vec<&str> = envelopes.iter().map(|envelope| envelope.name.as_str()).collect();
-                    tracing::debug!("from {from}: {}", names.join(", "));
-                    return Some(Mail {
-                        envelopes,
-                        claim: claimed,
-                    });
-                }
-                Err(ReadError::Unreadable(why)) => {
-                    tracing::warn!("set aside {}: {why}", claimed.path().display());
-                    if let Err(error) = dead.bury(claimed, &why.to_string(), clock::stamp()) {
-                        tracing::error!("{error}");
-                    }
-                }
-                Err(error) => tracing::error!("{error}"),
-            }
-        }
-        None
+        self.read_next(bot)
     }
 
     fn finish(&mut self, claim: Claimed) {
@@ -413,14 +337,31 @@ impl Host for ProcessHost {
     }
 
     fn counts(&mut self, bot: &BotId) -> BoxCounts {
-        let home = &self.parts.home;
-        let inbox = Mailbox::new(home.inbox_of(bot)).counts().unwrap_or_default();
-        let dead = DeadLetters::new(home.dead_of(bot)).count().unwrap_or_default();
-        BoxCounts {
-            inbox_new: inbox.new as u64,
-            inbox_cur: inbox.cur as u64,
-            dead: dead as u64,
-        }
+        self.count(bot)
+    }
+
+    fn settle(
+        &mut self,
+        bot: &BotId,
+        rules: &QueuePolicy,
+        answer: &Envelope,
+        is_over: bool,
+    ) -> Result<Settled, String> {
+        self.settle_negative(bot, rules, answer, is_over)
+    }
+
+    fn recover(
+        &mut self,
+        bot: &BotId,
+        rules: &QueuePolicy,
+        live: Option<&RunId>,
+        ended: Option<(&RunId, RunEnd)>,
+    ) -> (usize, Vec<Buried>) {
+        self.recover_claims(bot, rules, live, ended)
+    }
+
+    fn release_due(&mut self, bot: &BotId) -> Result<(Vec<Buried>, Option<Stamp>), String> {
+        self.release_from_later(bot)
     }
 
     fn flush(&mut self) {

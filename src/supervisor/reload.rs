@@ -83,6 +83,7 @@ impl<H: Host> Supervisor<H> {
             seen: Seen::default(),
             counted: Counted::default(),
             noted: Ledger::default(),
+            undecided: Vec::new(),
         };
         self.fleet.insert(bot.clone(), member);
         self.handle(News::Counts(bot.clone()));

@@ -8,6 +8,7 @@
 mod adoption;
 mod commands;
 mod health;
+mod inboxes;
 mod launches;
 mod mailboxes;
 mod publishing;
@@ -20,18 +21,21 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::event_loop::Supervisor;
-use super::host::{BoxCounts, Configuration, Configured, Found, Host, Launch, Mail, Remnant, UsageTarget};
+use super::host::{BoxCounts, Buried, Configuration, Configured, Found, Host, Launch, Mail, Remnant, UsageTarget};
 use super::ledger::Ledger;
 use super::machine::SpawnFailure;
 use super::news::{News, Pace};
+use super::routes::Outgoing;
 use super::shims::Token;
 use super::snapshot::{self, BotStatus, Snapshot, Stage};
 use crate::config::{Settings, bot_spec};
 use crate::model::bot::{BotId, End, RunId, Wanted};
 use crate::model::fact::Fact;
 use crate::model::message::{Envelope, Kind};
+use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp};
 use crate::run::identity::Identity;
+use crate::spool::{RunEnd, Settled};
 
 /// What the wall clock shows when the monotonic clock shows zero.
 const WALL_AT_ZERO: i64 = 1_700_000_000_000_000;
@@ -159,6 +163,18 @@ struct World {
     forgotten: Vec<BotId>,
     /// When supervisors were killed.
     deaths: Vec<Moment>,
+    /// What becomes of messages that bots answer negatively, by id; of others nobody knows.
+    settled: BTreeMap<String, Settled>,
+    /// Recoveries: the bot, the run that was spared and the one that had ended.
+    recoveries: Vec<(BotId, Option<RunId>, Option<(RunId, RunEnd)>)>,
+    /// What the next recovery buries.
+    doomed: Vec<Buried>,
+    /// When messages in inboxes are due.
+    due: BTreeMap<BotId, BTreeSet<Stamp>>,
+    released: Vec<(Moment, BotId)>,
+    /// Messages from bot to bot.
+    delivered: Vec<(BotId, Envelope)>,
+    refused: Vec<(Envelope, String)>,
 }
 
 impl World {
@@ -185,6 +201,13 @@ impl World {
             warnings: Vec::new(),
             forgotten: Vec::new(),
             deaths: Vec::new(),
+            settled: BTreeMap::new(),
+            recoveries: Vec::new(),
+            doomed: Vec::new(),
+            due: BTreeMap::new(),
+            released: Vec::new(),
+            delivered: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -341,10 +364,6 @@ impl Host for World {
         found.collect()
     }
 
-    fn recover_mail(&mut self, bot: &BotId, live: Option<&RunId>) {
-        assert!(live.is_none_or(|run| self.shims.contains_key(run)), "{bot}");
-    }
-
     fn note(&mut self, bot: &BotId, ledger: &Ledger) {
         self.ledgers.insert(bot.clone(), ledger.clone());
     }
@@ -448,9 +467,63 @@ impl Host for World {
         let unread = self.letters.iter().filter(|it| it.to == *bot && !it.is_retracted);
         BoxCounts {
             inbox_new: unread.count() as u64,
+            next_due: self.due.get(bot).and_then(|due| due.first()).copied(),
             ..BoxCounts::default()
         }
     }
+
+    fn settle(&mut self, _: &BotId, _: &QueuePolicy, answer: &Envelope, is_over: bool) -> Result<Settled, String> {
+        let id = answer.correlation_id.clone().unwrap_or_default();
+        let settled = self.settled.get(&id).cloned().unwrap_or(Settled::Absent);
+        if settled == Settled::Undecided && is_over {
+            let reason = "over".to_owned();
+            return Ok(Settled::Buried { reason });
+        }
+        Ok(settled)
+    }
+
+    fn recover(
+        &mut self,
+        bot: &BotId,
+        _: &QueuePolicy,
+        live: Option<&RunId>,
+        ended: Option<(&RunId, RunEnd)>,
+    ) -> (usize, Vec<Buried>) {
+        let is_spared = |run: &&RunId| live != Some(*run) && ended.as_ref().is_none_or(|(ended, _)| ended != run);
+        let lost: Vec<&RunId> = self.live(bot).into_iter().filter(is_spared).collect();
+        assert!(lost.is_empty(), "claims of live runs of {bot} are taken away: {lost:?}");
+        let ended = ended.map(|(run, end)| (run.clone(), end));
+        self.recoveries.push((bot.clone(), live.cloned(), ended));
+        (0, std::mem::take(&mut self.doomed))
+    }
+
+    fn release_due(&mut self, bot: &BotId) -> Result<(Vec<Buried>, Option<Stamp>), String> {
+        let (now, stamp) = (self.now, World::stamp(self));
+        let due = self.due.entry(bot.clone()).or_default();
+        due.retain(|at| *at > stamp);
+        self.released.push((now, bot.clone()));
+        Ok((Vec::new(), due.first().copied()))
+    }
+
+    fn mend(&mut self, _bot: &BotId) -> Result<bool, String> {
+        Ok(false)
+    }
+
+    fn deliver(&mut self, _sender: &BotId, claim: Option<u64>, outgoing: Outgoing) {
+        if let Some(claim) = claim {
+            self.finish(claim);
+        }
+        let delivered = outgoing
+            .deliveries
+            .into_iter()
+            .map(|(bot, _, envelope)| (bot, envelope));
+        self.delivered.extend(delivered);
+        self.refused.extend(outgoing.refused);
+    }
+
+    fn sweep(&mut self, _bot: &BotId) {}
+
+    fn hints_lost(&mut self) {}
 
     fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>) {
         self.issues.push(Issue {

@@ -75,6 +75,13 @@ pub struct BotStatus {
     pub heartbeat_at: Option<i64>,
     pub inbox_new: Option<u64>,
     pub inbox_cur: Option<u64>,
+    #[serde(default)]
+    pub inbox_later: Option<u64>,
+    #[serde(default)]
+    pub inbox_held: Option<u64>,
+    /// When the oldest message was posted that is neither done nor held.
+    #[serde(default)]
+    pub inbox_oldest_at: Option<i64>,
     pub dead: Option<u64>,
     pub connected: Option<bool>,
 }

@@ -67,6 +67,8 @@ fn policy(dice: &mut Dice) -> Policy {
             limits: Limits::default(),
             log: LogPolicy { max_size: 1, keep: 1 },
             media: MediaPolicy::default(),
+            queue: crate::model::queue::QueuePolicy::default(),
+            accept_from: Vec::new(),
         },
         unsupported: dice.one_in(20).then(|| "not built in".to_owned()),
     }

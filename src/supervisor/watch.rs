@@ -14,8 +14,10 @@ pub enum Hint {
     SupervisorInbox,
     Outbox(BotId),
     Heartbeat(BotId),
-    /// An inbox or the dead letters hold more or less than before.
+    /// An inbox or the dead letters hold more or less than before, or an answer was noted.
     Counts(BotId),
+    /// A folder was removed, or there is one again.
+    Folders(BotId),
     /// Hints were lost.
     Everything,
 }
@@ -91,7 +93,11 @@ fn hint_of(ipc: &Path, path: &Path, kind: &EventKind) -> Option<Hint> {
     match rest.as_slice() {
         ["heartbeat"] if !leaves => Some(Hint::Heartbeat(bot)),
         ["outbox", "new", _] if !leaves && !is_write_in_place => Some(Hint::Outbox(bot)),
-        ["inbox", "new" | "cur", _] | ["dead", _] if !is_write => Some(Hint::Counts(bot)),
+        ["inbox", "new" | "cur" | "later" | "held", _] | ["dead", _] if !is_write => Some(Hint::Counts(bot)),
+        ["inbox", "cur", name] if name.ends_with(".acked") && !is_write_in_place => Some(Hint::Counts(bot)),
+        [] | ["inbox" | "outbox" | "dead"] | ["inbox" | "outbox", "new" | "cur" | "later" | "held"] if !is_write => {
+            Some(Hint::Folders(bot))
+        }
         _ => None,
     }
 }
@@ -113,6 +119,7 @@ mod tests {
         let data = EventKind::Modify(ModifyKind::Data(DataChange::Any));
         let create = EventKind::Create(CreateKind::File);
         let remove = EventKind::Remove(RemoveKind::File);
+        let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
         for (path, kind, expected) in [
             ("supervisor/inbox/new/x.ndjson", to, Some(Hint::SupervisorInbox)),
             ("shop/outbox/new/x.ndjson", to, Some(Hint::Outbox(shop()))),
@@ -124,6 +131,14 @@ mod tests {
             ("shop/inbox/new/x.ndjson", from, Some(Hint::Counts(shop()))),
             ("shop/inbox/cur/x.ndjson", to, Some(Hint::Counts(shop()))),
             ("shop/dead/x.ndjson", create, Some(Hint::Counts(shop()))),
+            ("shop/inbox/later/x.ndjson", from, Some(Hint::Counts(shop()))),
+            ("shop/inbox/cur/R,x.ndjson", written, None),
+            ("shop/inbox/cur/R,x.ndjson.acked", written, Some(Hint::Counts(shop()))),
+            ("shop/inbox/cur/R,x.ndjson.acked", data, None),
+            ("shop/outbox/new", remove, Some(Hint::Folders(shop()))),
+            ("shop/outbox", create, Some(Hint::Folders(shop()))),
+            ("shop", remove, Some(Hint::Folders(shop()))),
+            ("shop/heartbeat.tmp", create, None),
             ("shop/inbox/new/x.ndjson", data, None),
             ("Not A Bot/outbox/new/x", to, None),
         ] {

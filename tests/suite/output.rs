@@ -10,7 +10,7 @@ fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-const BOT_FIELDS: [&str; 21] = [
+const BOT_FIELDS: [&str; 24] = [
     "id",
     "index",
     "platform",
@@ -30,6 +30,9 @@ const BOT_FIELDS: [&str; 21] = [
     "heartbeat_age_s",
     "inbox_new",
     "inbox_cur",
+    "inbox_later",
+    "inbox_held",
+    "inbox_oldest_age_s",
     "dead",
     "connected",
 ];
@@ -130,6 +133,8 @@ fn status_has_exactly_the_promised_fields_whatever_runs() {
         "uptime_s",
         "inbox_new",
         "inbox_cur",
+        "inbox_later",
+        "inbox_held",
         "dead",
     ] {
         assert!(!runs[name].is_null(), "{name}");

@@ -61,16 +61,21 @@ pub enum BotVerb {
 
     /// Remove a bot
     ///
-    /// Its settings and its token are forgotten. A bot that runs is refused: stop it first, or use
-    /// --force.
+    /// Its settings, its token and its mailboxes are removed; its log and its history stay, unless
+    /// --purge is given. A bot that runs, or for which messages wait, is refused: stop it first, look with
+    /// `multibot queue`, or use --force.
     #[command(after_long_help = examples::text("bot remove"))]
     Remove {
         /// Bot to remove
         id: BotId,
 
-        /// Remove it although it runs: it is stopped
+        /// Remove it although it runs or messages wait: it is stopped, they are dropped
         #[arg(long)]
         force: bool,
+
+        /// Remove its log and its history too
+        #[arg(long)]
+        purge: bool,
     },
 
     /// Start bots: from now on they are wanted up

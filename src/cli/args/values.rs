@@ -9,12 +9,21 @@ use serde_json::{Map, Value};
 
 use crate::model::bot::{BotId, Platform, Secret};
 use crate::model::units::{Stamp, parse_duration};
+use crate::spool::Place;
 
 /// Where `--token` says that the token is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenArg {
     Given(Secret),
     /// `-`: the first line of stdin.
+    Stdin,
+}
+
+/// Where `--json` says that the content is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PayloadArg {
+    Given(Map<String, Value>),
+    /// `-`: all of stdin.
     Stdin,
 }
 
@@ -120,8 +129,33 @@ pub(super) fn count(text: &str) -> Result<u32, &'static str> {
     }
 }
 
+/// Reads a place of messages by its word.
+pub(super) fn place() -> impl TypedValueParser<Value = Place> {
+    PossibleValuesParser::new(Place::ALL.map(Place::word))
+        .try_map(|word| Place::from_word(&word).ok_or("it is no place"))
+}
+
+/// Reads a dedup or order key.
+pub(super) fn key(text: &str) -> Result<String, &'static str> {
+    let is_good = (1..=256).contains(&text.chars().count()) && !text.chars().any(|c| c.is_ascii_control());
+    is_good
+        .then(|| text.to_owned())
+        .ok_or("write 1 to 256 characters without control characters")
+}
+
+impl FromStr for PayloadArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PayloadArg, String> {
+        match text.trim() {
+            "-" => Ok(PayloadArg::Stdin),
+            text => payload(text).map(PayloadArg::Given),
+        }
+    }
+}
+
 /// Reads a message's content: one JSON object.
-pub(super) fn payload(text: &str) -> Result<Map<String, Value>, String> {
+pub(crate) fn payload(text: &str) -> Result<Map<String, Value>, String> {
     match serde_json::from_str(text) {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) => Err("it must be a JSON object, such as {\"chat\": 42}".to_owned()),

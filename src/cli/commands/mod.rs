@@ -7,6 +7,7 @@ pub(super) mod completions;
 pub(super) mod events;
 pub(super) mod list;
 pub(super) mod logs;
+pub(super) mod queue;
 pub(super) mod restart;
 pub(super) mod resume;
 pub(super) mod send;

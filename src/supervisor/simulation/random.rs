@@ -87,7 +87,7 @@ fn stir(simulation: &mut Simulation, dice: &mut Dice) {
             world.news.push_back(News::LimitPassed { bot, run, why, action });
         }
         7 => world.news.push_back(News::Heartbeat(bot)),
-        8 => world.news.push_back(News::Rescan),
+        8 => world.news.push_back(News::HintsLost),
         _ => {
             let (kind, word) = dice.pick(&[
                 (Kind::Event, "ready"),
@@ -273,7 +273,7 @@ fn assert_counted(simulation: &Simulation) {
 /// Everybody obeys and every hint arrives: the home comes to what is wanted. Then it stops.
 fn finish(simulation: &mut Simulation, dice: &mut Dice, ids: &mut Vec<String>) {
     simulation.world().manners.clear();
-    simulation.world().news.push_back(News::Rescan);
+    simulation.world().news.push_back(News::HintsLost);
     ids.push(simulation.post_command("reload", json!({})));
     simulation.hear(News::Inbox);
     simulation.pass(seconds(60));

@@ -16,7 +16,7 @@ pub(in crate::cli) fn run(client: &Client, verb: BotVerb) -> Result<Exit, Failur
         BotVerb::Create(create) => create::run(client, &create),
         BotVerb::Show { id, json } => show::run(client, &id, json),
         BotVerb::Set { id, settings } => set::run(client, &id, &settings),
-        BotVerb::Remove { id, force } => remove::run(client, &id, force),
+        BotVerb::Remove { id, force, purge } => remove::run(client, &id, force, purge),
         BotVerb::Start { chosen, force, timeout } => power::start(client, &chosen, force, timeout),
         BotVerb::Stop { chosen, force, timeout } => power::stop(client, &chosen, force, timeout),
         BotVerb::Restart { chosen, force, timeout } => power::restart(client, &chosen, force, timeout),

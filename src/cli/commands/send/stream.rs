@@ -1,0 +1,125 @@
+//! `multibot send BOT -`: many messages from stdin, one JSON object on each line, posted in large batches.
+
+use std::io::BufRead;
+
+use serde_json::{Map, Value, json};
+
+use super::{Gate, after, unread_until_start};
+use crate::cli::args::{Send, payload};
+use crate::cli::client::Client;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::clock;
+use crate::model::bot::BotId;
+use crate::model::limits::{ENVELOPES_PER_FILE_MAX, MAILBOX_FILE_BYTES_MAX};
+use crate::model::message::Envelope;
+use crate::model::units::Stamp;
+use crate::output;
+use crate::spool::envelope::{Defaults, from_line, to_line};
+use crate::spool::new_id;
+
+/// Lines that go into one file.
+#[derive(Default)]
+struct Batch {
+    envelopes: Vec<Envelope>,
+    bytes: u64,
+    first_line: usize,
+}
+
+pub(super) fn run(client: &Client, bot: &BotId, send: &Send, mut input: impl BufRead) -> Result<Exit, Failure> {
+    let mut gate = Gate::open(client, bot)?;
+    let mut batch = Batch::default();
+    let mut text = String::new();
+    for number in 1.. {
+        text.clear();
+        if input.read_line(&mut text).map_err(Failure::io("read stdin"))? == 0 {
+            break;
+        }
+        if text.trim().is_empty() {
+            continue;
+        }
+        let envelope = match read(text.trim(), bot, send, clock::stamp()) {
+            Ok(envelope) => envelope,
+            Err(why) => {
+                post(&mut gate, &mut batch)?;
+                return Err(ended(&gate, &format!("line {number}: {why}")));
+            }
+        };
+        let bytes = to_line(&envelope).len() as u64 + 1;
+        // The most urgent message decides for all in a file.
+        let is_other = batch
+            .envelopes
+            .last()
+            .is_some_and(|last| last.priority != envelope.priority);
+        if is_other || batch.envelopes.len() == ENVELOPES_PER_FILE_MAX || batch.bytes + bytes > MAILBOX_FILE_BYTES_MAX {
+            post(&mut gate, &mut batch)?;
+        }
+        if batch.envelopes.is_empty() {
+            batch.first_line = number;
+        }
+        batch.bytes += bytes;
+        batch.envelopes.push(envelope);
+    }
+    post(&mut gate, &mut batch)?;
+    output::note(&format!("{}{}", counted(&gate), unread_until_start(client, bot)));
+    Ok(Exit::Done)
+}
+
+fn post(gate: &mut Gate, batch: &mut Batch) -> Result<(), Failure> {
+    let Batch {
+        envelopes, first_line, ..
+    } = std::mem::take(batch);
+    if envelopes.is_empty() {
+        return Ok(());
+    }
+    gate.submit(&envelopes)
+        .map_err(|error| ended(gate, &format!("from line {first_line} on: {error}")))
+}
+
+/// Why it went no further, and how far it had come.
+fn ended(gate: &Gate, why: &str) -> Failure {
+    Failure::Refused(format!("{why}; before that {}", counted(gate)))
+}
+
+fn counted(gate: &Gate) -> String {
+    let count = |count: usize, word: &str| match count {
+        1 => format!("1 {word}"),
+        many => format!("{many} {word}s"),
+    };
+    let accepted = format!("accepted {}", count(gate.done.accepted.len(), "message"));
+    match gate.done.duplicates.len() {
+        0 => accepted,
+        many => format!("{accepted}, {}", count(many, "duplicate")),
+    }
+}
+
+/// A line's envelope. What the command line says holds where the line says nothing; whom it is from and for is not
+/// the line's to say.
+fn read(line: &str, bot: &BotId, send: &Send, now: Stamp) -> Result<Envelope, String> {
+    let mut fields: Map<String, Value> = payload(line)?;
+    if let Some(text) = fields.shift_remove("text") {
+        if fields.contains_key("payload") {
+            return Err("it has both text and payload: write one of them".to_owned());
+        }
+        fields.insert("payload".to_owned(), json!({ "text": text }));
+        fields.entry("name").or_insert_with(|| "send_message".into());
+    }
+    fields.entry("id").or_insert_with(|| new_id(now).into());
+    fields.entry("kind").or_insert_with(|| "command".into());
+    fields.insert("from".to_owned(), "cli".into());
+    fields.insert("to".to_owned(), bot.as_str().into());
+    fields.entry("priority").or_insert_with(|| send.priority.into());
+    if let Some(length) = send.expires {
+        let expires_at = after(now, length).to_string();
+        fields.entry("expires_at").or_insert_with(|| expires_at.into());
+    }
+    if let Some(key) = &send.order_key {
+        fields.entry("order_key").or_insert_with(|| key.as_str().into());
+    }
+    let defaults = Defaults {
+        from: "cli",
+        to: bot.as_str(),
+        now,
+    };
+    from_line(&Value::Object(fields).to_string(), &defaults).map_err(|fault| fault.to_string())
+}

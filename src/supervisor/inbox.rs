@@ -1,0 +1,235 @@
+//! What becomes of the messages in a bot's inbox: those that it answered negatively, those that a run had in hand
+//! when it ended, and those whose time has come.
+//!
+//! Invariants: what a run had claimed is back before the next run is spawned; whoever waits for an answer gets the
+//! final word only.
+
+use std::time::Duration;
+
+use crate::model::bot::{BotId, End, RunId};
+use crate::model::message::{Envelope, Kind};
+use crate::model::units::{Moment, Stamp};
+use crate::spool::{RunEnd, Settled, is_ulid};
+
+use super::event_loop::Supervisor;
+use super::host::Host;
+use super::machine::{Because, Phase};
+use super::mail::SUPERVISOR;
+use super::routes::Outgoing;
+
+/// How soon the disk is asked again after it refused.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// Answers of one bot that wait for its word whether it is done with the message.
+const UNDECIDED_MAX: usize = 1024;
+
+impl<H: Host> Supervisor<H> {
+    /// A bot answered a message negatively. While it holds the message without a mark, it has not said yet whether
+    /// it wants to be rid of it.
+    pub(super) fn given_back(&mut self, bot: &BotId, answer: Envelope) {
+        let is_over = self.fleet.get(bot).is_none_or(|member| member.bot.live_run().is_none());
+        if let Some(answer) = self.settle_answer(bot, answer, is_over)
+            && let Some(member) = self.fleet.get_mut(bot)
+        {
+            if member.undecided.len() >= UNDECIDED_MAX {
+                let oldest = member.undecided.remove(0);
+                self.reply_to_asker(bot, oldest);
+            }
+            if let Some(member) = self.fleet.get_mut(bot) {
+                member.undecided.push(answer);
+            }
+        }
+    }
+
+    /// Looks again at the answers that wait; `is_over`: the run that gave them has ended.
+    pub(super) fn decide(&mut self, bot: &BotId, is_over: bool) {
+        let Some(member) = self.fleet.get_mut(bot) else { return };
+        let waiting = std::mem::take(&mut member.undecided);
+        let mut left = Vec::new();
+        for answer in waiting {
+            left.extend(self.settle_answer(bot, answer, is_over));
+        }
+        if let Some(member) = self.fleet.get_mut(bot) {
+            member.undecided = left;
+        }
+    }
+
+    /// Moves the message on; returns an answer that must wait.
+    fn settle_answer(&mut self, bot: &BotId, mut answer: Envelope, is_over: bool) -> Option<Envelope> {
+        let rules = self.fleet.get(bot)?.policy.spec.queue.clone();
+        match self.host.settle(bot, &rules, &answer, is_over) {
+            Ok(Settled::Absent) => self.reply_to_asker(bot, answer),
+            Ok(Settled::Undecided) => return Some(answer),
+            Ok(Settled::Later { due }) => self.wake_for(bot, due),
+            Ok(Settled::Back | Settled::Dropped) => {}
+            Ok(Settled::Buried { reason }) => {
+                self.tell_death(bot, answer.correlation_id.as_deref().unwrap_or_default(), &reason);
+                if let Some(payload) = answer.payload.as_object_mut() {
+                    payload.insert("message".to_owned(), reason.into());
+                }
+                self.reply_to_asker(bot, answer);
+            }
+            Err(error) => {
+                self.host.warn(&format!("{bot}: {error}"));
+                return Some(answer);
+            }
+        }
+        self.recount(bot);
+        None
+    }
+
+    /// Brings back what ended runs had claimed; `ended` is one that ended just now, and how.
+    pub(super) fn recover(&mut self, bot: &BotId, ended: Option<(&RunId, RunEnd)>) {
+        let Some(member) = self.fleet.get(bot) else { return };
+        let rules = member.policy.spec.queue.clone();
+        let live = member
+            .bot
+            .live_run()
+            .filter(|run| ended.as_ref().is_none_or(|(ended, _)| ended != run));
+        let live = live.cloned();
+        let (back, buried) = self.host.recover(bot, &rules, live.as_ref(), ended);
+        if back > 0 {
+            self.host.log(&format!("{bot}: {back} messages are delivered again"));
+        }
+        for (id, reason) in buried {
+            self.bury(bot, &id, &reason);
+        }
+        self.recount(bot);
+    }
+
+    /// How the live run of a bot has ended, for what it had in hand.
+    pub(super) fn end_for_mail(&self, bot: &BotId, end: &End) -> RunEnd {
+        let is_asked = self.fleet.get(bot).is_some_and(|member| {
+            let because = Because::Asked;
+            matches!(&member.bot.phase, Phase::Stopping { because: known, .. } if *known == because)
+        });
+        match end {
+            _ if is_asked => RunEnd::Stopped,
+            End::Code(_) | End::Signal { .. } => RunEnd::Failed(end.to_string()),
+            End::Unknown(_) => RunEnd::Unseen,
+        }
+    }
+
+    /// Puts what is due back into the inbox.
+    pub(super) fn release(&mut self, bot: &BotId) {
+        let (now, stamp) = (self.host.now(), self.host.stamp());
+        let outcome = self.host.release_due(bot);
+        let Some(member) = self.fleet.get_mut(bot) else { return };
+        match outcome {
+            Ok((buried, next_due)) => {
+                member.seen.later_at = next_due.map(|due| on_clock(due, now, stamp));
+                for (id, reason) in buried {
+                    self.bury(bot, &id, &reason);
+                }
+            }
+            Err(error) => {
+                member.seen.later_at = Some(now + RETRY_DELAY);
+                self.host.warn(&format!("{bot}: {error}"));
+            }
+        }
+        self.fleet.refresh(bot);
+        self.recount(bot);
+    }
+
+    /// A bot's mailboxes hold more or less than before: counted before the next snapshot.
+    pub(super) fn recount(&mut self, bot: &BotId) {
+        self.recount.insert(bot.clone());
+        self.touch();
+    }
+
+    /// Counts what has changed since the last snapshot.
+    pub(super) fn count_all(&mut self) {
+        for bot in std::mem::take(&mut self.recount) {
+            let (now, stamp) = (self.host.now(), self.host.stamp());
+            let counts = self.host.counts(&bot);
+            if let Some(member) = self.fleet.get_mut(&bot) {
+                member.seen.counts = counts;
+                member.seen.later_at = counts.next_due.map(|due| on_clock(due, now, stamp));
+            }
+            self.fleet.refresh(&bot);
+        }
+    }
+
+    /// Hints of a bot's mailboxes: answers may be decided now, and what waits is counted anew.
+    pub(super) fn inbox_changed(&mut self, bot: &BotId) {
+        if self.fleet.get(bot).is_some_and(|member| !member.undecided.is_empty()) {
+            self.decide(bot, false);
+        }
+        self.recount(bot);
+    }
+
+    /// Folders of a bot were removed or made anew: whatever is in them now was not heard of.
+    pub(super) fn folders_changed(&mut self, bot: &BotId) {
+        if self.fleet.get(bot).is_none() {
+            return;
+        }
+        match self.host.mend(bot) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.host
+                    .warn(&format!("{bot}: its mailboxes were made anew and read again"));
+                self.unread.insert(Some(bot.clone()));
+                self.recount(bot);
+            }
+            Err(error) => self.host.warn(&format!("{bot}: {error}")),
+        }
+    }
+
+    /// Once a day, at an hour at which the loop is awake anyway.
+    pub(super) fn sweep_daily(&mut self) {
+        let now = self.host.now();
+        if now.since(self.swept_at) < SWEEP_EVERY {
+            return;
+        }
+        self.swept_at = now;
+        for bot in self.fleet.ids() {
+            self.host.sweep(&bot);
+        }
+    }
+
+    fn wake_for(&mut self, bot: &BotId, due: Stamp) {
+        let at = on_clock(due, self.host.now(), self.host.stamp());
+        if let Some(member) = self.fleet.get_mut(bot) {
+            let known = member.seen.later_at;
+            member.seen.later_at = Some(known.map_or(at, |known| known.min(at)));
+        }
+        self.fleet.refresh(bot);
+    }
+
+    /// A message became a dead letter, and nobody answered it.
+    fn bury(&mut self, bot: &BotId, id: &str, reason: &str) {
+        self.tell_death(bot, id, reason);
+        if is_ulid(id) {
+            let (new_id, stamp) = (self.host.new_id(), self.host.stamp());
+            let mut answer = Envelope::new(new_id, Kind::Error, "dead_letter", bot.as_str(), SUPERVISOR, stamp)
+                .with_payload(serde_json::json!({"message": reason, "permanent": true}));
+            answer.correlation_id = Some(id.to_owned());
+            self.reply_to_asker(bot, answer);
+        }
+    }
+
+    fn tell_death(&mut self, bot: &BotId, id: &str, reason: &str) {
+        let run = self.fleet.get(bot).and_then(|member| member.bot.live_run()).cloned();
+        self.fact(bot, run, "dead_letter", &format!("{id}: {reason}"));
+        self.host.warn(&format!("{bot}: {id} became a dead letter: {reason}"));
+    }
+
+    /// The final word on a message, for whoever may wait for it.
+    pub(super) fn reply_to_asker(&mut self, bot: &BotId, answer: Envelope) {
+        if answer.to != bot.as_str() && self.is_bot(&answer.to) {
+            let mut outgoing = Outgoing::default();
+            self.route(bot, answer, &mut outgoing);
+            self.host.deliver(bot, None, outgoing);
+            return;
+        }
+        if answer.correlation_id.as_deref().is_some_and(is_ulid) {
+            self.replies.push(answer);
+        }
+        self.touch();
+    }
+}
+
+/// A time of the wall clock on the monotonic one; what is past is now.
+fn on_clock(due: Stamp, now: Moment, stamp: Stamp) -> Moment {
+    now + due.since(stamp)
+}
