@@ -17,6 +17,8 @@ mod loopback;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod queue;
+#[cfg(test)]
 mod restart;
 #[cfg(test)]
 mod secrets;
