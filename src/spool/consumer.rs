@@ -143,6 +143,13 @@ impl Consumer {
         }
     }
 
+    /// The first envelope of what was claimed, and taken up again, that is not answered: the one that this run has in
+    /// hand if it handles one after the other.
+    pub fn first_unanswered(&self) -> Option<&Envelope> {
+        let mut open = self.open.iter();
+        open.find_map(|file| file.rest.front().map(|(_, envelope)| envelope))
+    }
+
     /// Notes that an envelope was handled; false when this run has none of that id in hand.
     pub fn ack(&mut self, id: &str) -> Result<bool> {
         self.mark(id, Mark::Acked)
@@ -276,13 +283,14 @@ impl Consumer {
                 continue;
             }
             let progress = Progress::read(claimed.path())?;
-            if !progress.has_unsettled() {
+            if !progress.has_failed() {
                 continue;
             }
             let name = base_name(&claimed);
             let envelopes = claimed.read(&self.defaults(now)).unwrap_or_default();
             for (place, envelope) in envelopes.iter().enumerate() {
-                if progress.of(&envelope.id) == Some(Mark::Failed)
+                // Settled or not: it may be on its way back, past what else stands in this file.
+                if progress.was_failed(&envelope.id)
                     && let Some(key) = OrderKey::of(envelope)
                 {
                     found.push((key, name.piece(place, envelope.attempt)));

@@ -5,6 +5,8 @@ mod adopt;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
 mod create;
 #[cfg(test)]
 mod harness;
@@ -18,6 +20,8 @@ mod logs;
 mod loopback;
 #[cfg(test)]
 mod output;
+#[cfg(test)]
+mod queue;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
