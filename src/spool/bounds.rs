@@ -100,7 +100,7 @@ impl Mailbox {
         }
         let mut messages = 0;
         for (path, size) in files {
-            let is_one = size < 2 * LINE_BYTES_MIN || !path.extension().is_some_and(|it| it == "ndjson");
+            let is_one = size < 2 * LINE_BYTES_MIN || path.extension().is_none_or(|it| it != "ndjson");
             messages += if is_one { 1 } else { lines_of(&path) };
         }
         Ok(Load { messages, bytes })

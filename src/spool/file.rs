@@ -136,6 +136,7 @@ pub(super) fn read_up_to(file: &File, max: u64) -> io::Result<Vec<u8>> {
 /// Moves `from` into `dir` under the name that `named` gives for 0, 1, 2, …, the first that is free.
 /// Returns that name; None when `from` is not there any more.
 pub(super) fn move_into(from: &Path, dir: &Path, named: impl Fn(u32) -> OsString) -> Result<Option<OsString>> {
+    checkpoint(from)?;
     for number in 0..u32::from(u16::MAX) {
         let name = named(number);
         match rename_new(from, &dir.join(&name)) {

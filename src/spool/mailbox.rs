@@ -139,7 +139,9 @@ impl Mailbox {
         }
 
         let (tmp, path) = (self.dir.join("tmp").join(&name), self.new_dir().join(&name));
+        file::checkpoint(&tmp)?;
         file::write_new(&tmp, lines.as_bytes(), sync).map_err(|error| self.missing_or("write", &tmp, error))?;
+        file::checkpoint(&path)?;
         fs::rename(&tmp, &path).map_err(|error| {
             // Its own error is the one to tell; what stays in tmp/ is swept later.
             let _ = fs::remove_file(&tmp);

@@ -371,3 +371,94 @@ fn history_gives_way_where_the_line_would_become_too_long() {
     assert_eq!(world.recover(&RunEnd::Failed("x".repeat(400))).back, 1);
     assert_eq!(world.places(), ["x1: new 2"]);
 }
+
+/// Numbers that look random and are the same for one seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// One life of a bot: takes some messages, acks, fails or keeps them, and may be cut off anywhere.
+fn live(world: &World, dice: &mut Dice, acked: &mut Vec<String>) -> Result<()> {
+    let mut consumer = world.consumer();
+    for _ in 0..dice.below(8) {
+        let envelope = match consumer.receive(NOW)? {
+            Some(Received::Message(envelope)) => envelope,
+            Some(Received::Refused { envelope, failure }) => {
+                consumer.fail(&envelope.id)?;
+                world.settle(&envelope.id, failure.then, false)?;
+                continue;
+            }
+            Some(Received::SetAside { name, .. }) => panic!("{name} was written by us"),
+            None => return Ok(()),
+        };
+        match dice.below(5) {
+            0 => {
+                consumer.fail(&envelope.id)?;
+                let then = [Then::Retry, Then::Bury, Then::RetryAfter(Duration::from_secs(1))][dice.below(3) as usize];
+                world.settle(&envelope.id, then, false)?;
+            }
+            1 => {}
+            _ => {
+                // Handled here, whatever becomes of the ack.
+                acked.push(envelope.id.clone());
+                consumer.ack(&envelope.id)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_accepted_message_is_lost_or_invented_whatever_is_cut_off() {
+    for seed in 1..80u64 {
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let world = world();
+        let (mut sent, mut accepted, mut acked) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 0..12 {
+            stop_after((dice.below(3) > 0).then(|| dice.below(25) as usize));
+            let count = 1 + dice.below(4);
+            let batch: Vec<Envelope> = (0..count)
+                .map(|number| {
+                    let mut envelope = command(&format!("m{round}-{number}"));
+                    envelope.priority = [1, 5, 9][dice.below(3) as usize];
+                    envelope.order_key = (dice.below(2) == 0).then(|| "chat".to_owned());
+                    envelope
+                })
+                .collect();
+            sent.extend(batch.iter().map(|envelope| envelope.id.clone()));
+            let posted = world
+                .inbox
+                .post(&mut world.poster.borrow_mut(), &batch, Durability::Batch, NOW);
+            if posted.is_ok() {
+                accepted.extend(batch.into_iter().map(|envelope| envelope.id));
+            }
+            let _ = live(&world, &mut dice, &mut acked);
+            let end = if dice.below(2) == 0 { crash() } else { RunEnd::Unseen };
+            let _ = world.inbox.recover(&world.dead, &HERE, &RULES, &|_| Some(end.clone()));
+            stop_after(None);
+            assert_eq!(world.recover(&end).errors.len(), 0, "seed {seed}");
+            let later = Defaults {
+                now: Stamp(NOW.0 + 3_600_000_000),
+                ..HERE
+            };
+            world.inbox.release_due(&world.dead, &later).unwrap();
+        }
+        let left = world.messages();
+        for id in &accepted {
+            assert!(acked.contains(id) || left.contains_key(id), "seed {seed}: {id} is lost");
+        }
+        assert!(left.keys().all(|id| sent.contains(id)), "seed {seed}: invented");
+        let twice = left
+            .iter()
+            .filter(|(id, places)| places.len() > 1 && !acked.contains(id));
+        assert_eq!(twice.count(), 0, "seed {seed}: {left:?}");
+        assert_eq!(world.inbox.counts().unwrap().cur, 0, "seed {seed}");
+    }
+}

@@ -200,7 +200,6 @@ impl Mailbox {
                 done.buried.push((kept, reason));
                 continue;
             }
-            file::checkpoint(&path)?;
             let moved = file::move_into(&path, &self.new_dir(), |number| file::fitted(&posted, number, 0))?;
             done.back += usize::from(moved.is_some());
         }

@@ -12,6 +12,7 @@ use crate::model::units::{Moment, Stamp};
 use crate::spool::{RunEnd, Settled, is_ulid};
 
 use super::event_loop::Supervisor;
+use super::fleet::Member;
 use super::host::Host;
 use super::machine::{Because, Phase};
 use super::mail::SUPERVISOR;
@@ -58,6 +59,11 @@ impl<H: Host> Supervisor<H> {
     fn settle_answer(&mut self, bot: &BotId, mut answer: Envelope, is_over: bool) -> Option<Envelope> {
         let rules = self.fleet.get(bot)?.policy.spec.queue.clone();
         match self.host.settle(bot, &rules, &answer, is_over) {
+            // Nobody waits for what has no id of ours; the history has it.
+            Ok(Settled::Absent) if !answer.correlation_id.as_deref().is_some_and(is_ulid) => {
+                let run = self.fleet.get(bot).and_then(Member::speaker).cloned();
+                self.told(bot, run, &answer);
+            }
             Ok(Settled::Absent) => self.reply_to_asker(bot, answer),
             Ok(Settled::Undecided) => return Some(answer),
             Ok(Settled::Later { due }) => self.wake_for(bot, due),

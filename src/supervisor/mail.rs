@@ -106,7 +106,7 @@ impl<H: Host> Supervisor<H> {
     }
 
     /// An event: the few names that mean something to the supervisor, and all into the history.
-    fn told(&mut self, bot: &BotId, run: Option<RunId>, envelope: &Envelope) {
+    pub(super) fn told(&mut self, bot: &BotId, run: Option<RunId>, envelope: &Envelope) {
         let is_event = envelope.kind == Kind::Event;
         if let Some(member) = self.fleet.get_mut(bot).filter(|_| run.is_some()) {
             match envelope.name.as_str() {

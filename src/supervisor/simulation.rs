@@ -135,6 +135,9 @@ struct Issue {
     replies: Vec<Envelope>,
 }
 
+/// The bot, the run that was spared and the one that had ended.
+type Recovery = (BotId, Option<RunId>, Option<(RunId, RunEnd)>);
+
 /// All that is outside of the loop, and a record of what the loop did to it.
 struct World {
     now: Moment,
@@ -165,8 +168,7 @@ struct World {
     deaths: Vec<Moment>,
     /// What becomes of messages that bots answer negatively, by id; of others nobody knows.
     settled: BTreeMap<String, Settled>,
-    /// Recoveries: the bot, the run that was spared and the one that had ended.
-    recoveries: Vec<(BotId, Option<RunId>, Option<(RunId, RunEnd)>)>,
+    recoveries: Vec<Recovery>,
     /// What the next recovery buries.
     doomed: Vec<Buried>,
     /// When messages in inboxes are due.
