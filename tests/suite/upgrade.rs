@@ -104,6 +104,29 @@ fn another_version_takes_over_and_nothing_else_changes() {
 }
 
 #[test]
+fn the_program_that_was_just_installed_takes_over_by_itself() {
+    for (name, code) in [("multibot-next-minor", 0), ("multibot-next-broken", 1)] {
+        let home = Home::new();
+        let (supervisor, pid) = running(&home);
+        // Its schema is newer than the home's, and that must not keep it from asking.
+        let program = next(&home, name);
+        let output = Command::new(&program)
+            .arg("--home")
+            .arg(home.dir())
+            .arg("upgrade")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains("2 bots are the same processes"), "{said}");
+        let runs = if code == 0 { program } else { THIS.into() };
+        assert_eq!((home.supervisor_pid(), program_of(supervisor)), (supervisor, runs));
+        assert_eq!((home.pid("shop"), copies(&home, "shop")), (pid, 1));
+        assert_eq!(home.audit_actions("upgrade"), usize::from(code == 0));
+    }
+}
+
+#[test]
 fn a_supervisor_in_the_foreground_stays_the_process_that_its_manager_knows() {
     let home = Home::new();
     home.create("shop", SLEEPER);
