@@ -146,6 +146,37 @@ fn a_supervisor_in_the_foreground_stays_the_process_that_its_manager_knows() {
 }
 
 #[test]
+fn a_bot_that_ends_in_the_middle_of_an_upgrade_is_counted_and_its_shim_reaped() {
+    let home = Home::new();
+    let (supervisor, pid) = running(&home);
+    let shim = home.shim_pid("shop");
+    let program = script(
+        &home,
+        "slow",
+        &format!("while [ ! -e go ]; do :; done; exec {THIS} \"$@\"")
+            .replace("go", home.base().join("go").to_str().unwrap()),
+    );
+    let mut upgrade = home.spawn(&["upgrade", "--binary", program.to_str().unwrap()]);
+    wait_until("the next program begins", &home, || {
+        program_of(supervisor) != Path::new(THIS)
+    });
+    kill(pid, Signal::KILL);
+    wait_until("its shim has ended", &home, || !is_alive(shim));
+    home.write("go", "");
+    assert_eq!(upgrade.end(&home), Some(1), "{}", upgrade.err());
+    let said = upgrade.err();
+    assert!(said.contains(&format!("shop ended meanwhile (pid {pid})")), "{said}");
+    assert!(
+        said.contains("1 bot is the same process") && said.contains("upgraded"),
+        "{said}"
+    );
+    home.wait_state("shop", "running");
+    let bot = home.bot("shop");
+    assert_eq!((&bot["restarts"], &bot["last_exit"]["signal"]), (&json!(1), &json!(9)));
+    assert!(crate::harness::stat(shim).is_none());
+}
+
+#[test]
 fn what_cannot_take_over_is_refused_before_anything_happens() {
     let home = Home::new();
     home.create("shop", SLEEPER);
