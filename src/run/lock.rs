@@ -56,8 +56,9 @@ impl Lock {
     /// Writes who holds the lock into its file, for those who want to talk to the holder.
     pub fn sign(&self, text: &str) -> io::Result<()> {
         use std::os::unix::fs::FileExt;
-        self.file.set_len(0)?;
-        self.file.write_all_at(text.as_bytes(), 0)
+        // In this order, so that who signs with the same words again is not missed by a reader in between.
+        self.file.write_all_at(text.as_bytes(), 0)?;
+        self.file.set_len(text.len() as u64)
     }
 }
 
@@ -70,6 +71,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.lock");
         let held = Lock::take(&path).unwrap().unwrap();
+        held.sign("somebody with a long name").unwrap();
         held.sign("somebody").unwrap();
         assert!(Lock::take(&path).unwrap().is_none());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody");

@@ -169,11 +169,14 @@ impl<H: Host> Supervisor<H> {
 
     /// Says that it has stopped, also to commands that came too late.
     pub(super) fn close(&mut self) {
+        let is_making_way = self.is_making_way();
         self.stage = match self.stage {
             Stage::Leaving => Stage::Left,
             Stage::Adopting | Stage::Running | Stage::Stopping | Stage::Stopped | Stage::Left => Stage::Stopped,
         };
-        self.refuse_all();
+        if !is_making_way {
+            self.refuse_all();
+        }
         self.publish_now();
     }
 
@@ -433,6 +436,8 @@ impl<H: Host> Supervisor<H> {
         }
         self.stage = Stage::Stopping;
         self.parting = Parting::Stop;
+        // Commands that were left for another program.
+        self.unread.insert(None);
         for bot in self.fleet.ids() {
             self.apply(&bot, Event::WantDown(mode));
         }

@@ -16,7 +16,7 @@ impl<H: Host> Supervisor<H> {
     /// From now on nothing is started, and no deadline counts against a bot.
     pub(super) fn begin_leave(&mut self, parting: Parting) -> Result<(), String> {
         if self.stage != Stage::Running {
-            return Err("the supervisor is stopping its bots".to_owned());
+            return Err("the supervisor is on its way out already".to_owned());
         }
         if self.identity.in_terminal && matches!(parting, Parting::Upgrade(_)) {
             return Err("it belongs to a terminal (multibot up): end it there and start it anew".to_owned());
@@ -26,6 +26,11 @@ impl<H: Host> Supervisor<H> {
         self.parting = parting;
         self.touch();
         Ok(())
+    }
+
+    /// Whether another program is about to go on here: commands are then left for that one.
+    pub(super) fn is_making_way(&self) -> bool {
+        self.stage == Stage::Leaving && matches!(self.parting, Parting::Upgrade(_))
     }
 
     /// Whether every spawn that was ordered has been answered, and every command.

@@ -62,6 +62,9 @@ impl<H: Host> Supervisor<H> {
     /// Reads up to `limit` files; says whether there may be more.
     fn read(&mut self, owner: Option<&BotId>, limit: usize) -> bool {
         for _ in 0..limit {
+            if owner.is_none() && self.is_making_way() {
+                return false;
+            }
             let Some(mail) = self.host.next_mail(owner) else {
                 return false;
             };

@@ -8,7 +8,7 @@ use super::fleet::{Member, Speaks};
 use super::host::{Found, Remnant};
 use super::ledger::{self, Ledger, Live};
 use super::machine::{Because, Bot, HOLD_RETRY, Phase, Policy, Rest, Stage, Then};
-use crate::model::bot::{End, ReadyWhen, RunId, Wanted};
+use crate::model::bot::{End, ReadyWhen, RunId, State, Wanted};
 use crate::model::limits::STOP_MARGIN;
 use crate::model::units::{Moment, Stamp};
 
@@ -122,7 +122,7 @@ pub(super) fn recall(policy: &Policy, wanted: Wanted, found: &Found, now: Moment
             let live = live_of(ledger, run);
             match ending {
                 Some((end, asked)) => ending_phase(policy, live, run, end, *asked, now),
-                None => live_phase(policy, live, run, stamp.since(*started_at), now),
+                None => live_phase(policy, live, run, found.was_running(), stamp.since(*started_at), now),
             }
         }
         Remnant::Unclear(hold) => Phase::Held {
@@ -146,6 +146,14 @@ impl Found {
         };
         let is_this = |counted: &Option<String>| counted.as_deref() == Some(run.as_str());
         is_this(&self.ledger.ended) || is_this(&self.ledger.refused)
+    }
+
+    /// What the last snapshot says of the run that lives. A release that kept no ledger has left only that;
+    /// it may be late, but never says too much.
+    fn was_running(&self) -> bool {
+        self.shown
+            .as_ref()
+            .is_some_and(|line| line.state == State::Running.word())
     }
 
     /// What the last supervisor knew of the run that was found.
@@ -178,14 +186,22 @@ fn phase_at_rest(rest: &ledger::Rest) -> Phase {
 
 /// A run that lives. Whatever was not heard while nobody listened does not count against it: its deadlines
 /// begin anew. Only what it had reached before, or has reached by its age, is not asked of it again.
-fn live_phase(policy: &Policy, live: Option<&Live>, run: &RunId, age: Duration, now: Moment) -> Phase {
+fn live_phase(
+    policy: &Policy,
+    live: Option<&Live>,
+    run: &RunId,
+    was_running: bool,
+    age: Duration,
+    now: Moment,
+) -> Phase {
     if let Some(stop) = live.and_then(|live| live.stop.as_ref()) {
         return stopping_phase(policy, run, stop, now);
     }
     let run = run.clone();
     let heard_at = live.filter(|live| live.beats).map(|_| now);
     let is_grown = policy.ready().when == ReadyWhen::Alive && age >= policy.ready().min_uptime;
-    match live.and_then(|live| live.ready_at).map(Moment) {
+    let ready_at = live.and_then(|live| live.ready_at).map(Moment);
+    match ready_at.or(was_running.then_some(now)) {
         Some(ready_at) => Phase::Running {
             run,
             ready_at,

@@ -149,6 +149,8 @@ impl Shims {
         };
         // The pidfd holds this very process; only now is the look at its start time worth anything.
         if !shim.is_alive() {
+            // One that ended while this process became another program is still its child.
+            reap(pidfd.as_fd());
             return Ok(None);
         }
         // One that somebody has halted would neither log nor obey.
@@ -190,10 +192,7 @@ impl Shims {
         {
             self.serial_of.remove(&shim.run);
             // Ours are reaped; those of an earlier supervisor have another parent.
-            let _ = waitid(
-                WaitId::PidFd(shim.pidfd.as_fd()),
-                WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-            );
+            reap(shim.pidfd.as_fd());
             news.push(ShimNews::Ended {
                 bot: shim.bot,
                 run: shim.run,
@@ -245,4 +244,9 @@ impl Shims {
             shim.reports = None;
         }
     }
+}
+
+/// Takes a child that has ended off the process table; somebody else's is left to its parent.
+fn reap(process: BorrowedFd<'_>) {
+    let _ = waitid(WaitId::PidFd(process), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
 }

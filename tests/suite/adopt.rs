@@ -464,10 +464,13 @@ fn a_run_of_an_earlier_release_is_adopted_as_well() {
         "while [ ! -e go ]; do sleep 0.02; done; touch went; exec sleep 100000",
     );
     home.ok(&["start"]);
-    let (pid, ended) = (home.pid("shop"), home.pid("ended"));
+    home.ok(&["bot", "create", "demo"]);
+    home.wait_state("demo", "running");
+    home.set("demo", &["ready.timeout=2s"]);
+    let (pid, ended, demo) = (home.pid("shop"), home.pid("ended"), home.pid("demo"));
     home.kill_supervisor();
     // Its records lack what was added since, and it kept no ledgers.
-    for bot in ["shop", "ended"] {
+    for bot in ["shop", "ended", "demo"] {
         alter_record(&home, bot, |record| {
             record.as_object_mut().unwrap().remove("recipe");
         });
@@ -483,6 +486,7 @@ fn a_run_of_an_earlier_release_is_adopted_as_well() {
     home.write("go", "");
     home.ok(&["start"]);
     assert_eq!((home.pid("shop"), copies(&home, "shop")), (pid, 1));
+    assert_eq!((home.pid("demo"), home.state("demo")), (demo, "running".to_owned()));
     let bot = home.bot("ended");
     assert_eq!((&bot["restarts"], &bot["last_exit"]["signal"]), (&json!(1), &json!(9)));
 }

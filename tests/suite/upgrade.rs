@@ -104,6 +104,29 @@ fn another_version_takes_over_and_nothing_else_changes() {
 }
 
 #[test]
+fn the_program_that_was_just_installed_takes_over_by_itself() {
+    for (name, code) in [("multibot-next-minor", 0), ("multibot-next-broken", 1)] {
+        let home = Home::new();
+        let (supervisor, pid) = running(&home);
+        // Its schema is newer than the home's, and that must not keep it from asking.
+        let program = next(&home, name);
+        let output = Command::new(&program)
+            .arg("--home")
+            .arg(home.dir())
+            .arg("upgrade")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains("2 bots are the same processes"), "{said}");
+        let runs = if code == 0 { program } else { THIS.into() };
+        assert_eq!((home.supervisor_pid(), program_of(supervisor)), (supervisor, runs));
+        assert_eq!((home.pid("shop"), copies(&home, "shop")), (pid, 1));
+        assert_eq!(home.audit_actions("upgrade"), usize::from(code == 0));
+    }
+}
+
+#[test]
 fn a_supervisor_in_the_foreground_stays_the_process_that_its_manager_knows() {
     let home = Home::new();
     home.create("shop", SLEEPER);
@@ -120,6 +143,37 @@ fn a_supervisor_in_the_foreground_stays_the_process_that_its_manager_knows() {
     kill(supervisor.pid(), Signal::TERM);
     assert_eq!(supervisor.end(&home), Some(0), "{}", supervisor.err());
     assert!(!is_alive(pid));
+}
+
+#[test]
+fn a_bot_that_ends_in_the_middle_of_an_upgrade_is_counted_and_its_shim_reaped() {
+    let home = Home::new();
+    let (supervisor, pid) = running(&home);
+    let shim = home.shim_pid("shop");
+    let program = script(
+        &home,
+        "slow",
+        &format!("while [ ! -e go ]; do :; done; exec {THIS} \"$@\"")
+            .replace("go", home.base().join("go").to_str().unwrap()),
+    );
+    let mut upgrade = home.spawn(&["upgrade", "--binary", program.to_str().unwrap()]);
+    wait_until("the next program begins", &home, || {
+        program_of(supervisor) != Path::new(THIS)
+    });
+    kill(pid, Signal::KILL);
+    wait_until("its shim has ended", &home, || !is_alive(shim));
+    home.write("go", "");
+    assert_eq!(upgrade.end(&home), Some(1), "{}", upgrade.err());
+    let said = upgrade.err();
+    assert!(said.contains(&format!("shop ended meanwhile (pid {pid})")), "{said}");
+    assert!(
+        said.contains("1 bot is the same process") && said.contains("upgraded"),
+        "{said}"
+    );
+    home.wait_state("shop", "running");
+    let bot = home.bot("shop");
+    assert_eq!((&bot["restarts"], &bot["last_exit"]["signal"]), (&json!(1), &json!(9)));
+    assert!(crate::harness::stat(shim).is_none());
 }
 
 #[test]

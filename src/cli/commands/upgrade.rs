@@ -16,6 +16,7 @@ use crate::cli::client::Client;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::clock;
+use crate::model::bot::BotId;
 use crate::output::{self, Progress};
 use crate::run::handover::{CHECK_VERB, CheckReport, Handover, RESUME_VERB};
 use crate::run::identity::Identity;
@@ -44,14 +45,11 @@ pub(in crate::cli) fn run(client: &Client, upgrade: &Upgrade) -> Result<Exit, Fa
         .ok_or_else(|| Failure::Refused("the supervisor is not ready, or is stopping: try again".to_owned()))?;
     let previous = File::open(format!("/proc/{}/exe", supervisor.pid))
         .map_err(Failure::io("cannot open the program of the supervisor"))?;
-    let runs = living(client)?;
+    let runs = living(client);
     let (from, to) = (before.supervisor.version.clone(), report.version.clone());
-    client.audit(
-        &client.store()?,
-        "upgrade",
-        None,
-        &format!("{from} to {to}, {}", program.display()),
-    )?;
+    let entry = format!("{from} to {to}, {}", program.display());
+    // Only one of the two may know the schema as it is now: the one that asks, or the one that is to come.
+    let audited = audit(client, &entry);
     if report.breaks {
         let (found, newest) = (&report.found, &report.newest);
         output::note(&format!(
@@ -68,6 +66,9 @@ pub(in crate::cli) fn run(client: &Client, upgrade: &Upgrade) -> Result<Exit, Fa
         Some(after) => after,
         None => step_in(client, &supervisor, &previous, &before)?,
     };
+    if let Err(failure) = audited.or_else(|_| audit(client, &entry)) {
+        output::note(&format!("this upgrade is not in the audit: {failure}"));
+    }
     let is_whole = tell(&runs);
     let pid = after.supervisor.identity.pid;
     if let Some(why) = after.supervisor.came_back {
@@ -217,14 +218,19 @@ fn step_in(client: &Client, supervisor: &Identity, previous: &File, before: &Sna
     )))
 }
 
-/// The runs that live now.
-fn living(client: &Client) -> Result<Vec<RunRecord>, Failure> {
-    let Some(store) = client.read_store()? else {
-        return Ok(Vec::new());
-    };
-    let bots = store.bots().list()?;
-    let runs = bots.iter().filter_map(|bot| client.last_run(&bot.id));
-    Ok(runs.filter(|run| run.process.is_alive()).collect())
+fn audit(client: &Client, entry: &str) -> Result<(), Failure> {
+    client.audit(&client.store()?, "upgrade", None, entry)
+}
+
+/// The runs that live now. The store is not asked: its schema may be older than this program's.
+fn living(client: &Client) -> Vec<RunRecord> {
+    let dirs = std::fs::read_dir(client.home.dir().join("run"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let bots = dirs.filter_map(|dir| dir.file_name().to_str()?.parse::<BotId>().ok());
+    let runs = bots.filter_map(|bot| client.last_run(&bot));
+    runs.filter(|run| run.process.is_alive()).collect()
 }
 
 /// Says how many bots are the very processes that they were (pid, start and keeper), and names the others.

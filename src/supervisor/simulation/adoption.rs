@@ -275,3 +275,23 @@ fn what_was_changed_while_no_supervisor_ran_holds_when_the_next_one_starts() {
     }
     assert_eq!(simulation.run("demo"), calm);
 }
+
+#[test]
+fn a_command_that_comes_while_a_supervisor_makes_way_is_obeyed_by_the_next_one() {
+    let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
+    simulation.store("shop", |shop| shop.wanted = Wanted::Down);
+    let upgrade = simulation.post_command("upgrade", json!({"program": "/bin/multibot"}));
+    let stop = simulation.post_command("stop", json!({"bots": ["shop"]}));
+    simulation.hear(News::Inbox);
+    simulation.hear(News::Inbox);
+    simulation.pass(seconds(1));
+    assert!(simulation.is_over && simulation.is_alive("shop"));
+    assert_eq!(simulation.replies_to(&upgrade)[0].payload["ok"], true);
+    assert!(simulation.replies_to(&stop).is_empty());
+    let mut simulation = simulation.kill_supervisor();
+    simulation.pass(seconds(1));
+    assert_eq!(simulation.replies_to(&stop)[0].payload["ok"], true);
+    assert!(!simulation.is_alive("shop"));
+    let refused = simulation.command("upgrade", json!({"program": "multibot"}));
+    assert!(refused["error"].as_str().unwrap().contains("whole path"), "{refused}");
+}
