@@ -202,7 +202,7 @@ mod tests {
             ),
             (
                 "multibot send a",
-                "missing: <NAME|--text <TEXT>>; see multibot send --help",
+                "missing: <NAME|--text <TEXT>|--ndjson|--all>; see multibot send --help",
             ),
             (
                 "multibot send a b --timeout 1s",
@@ -226,7 +226,7 @@ mod tests {
             ),
             (
                 "multibot --home x",
-                "'multibot' needs a command [commands: up, start, stop, status, list, bot, apply, logs, send, events, audit, completions, help]; see multibot --help",
+                "'multibot' needs a command [commands: up, start, stop, status, list, bot, apply, logs, send, queue, events, audit, completions, help]; see multibot --help",
             ),
             (
                 "multibot bot create a --tokn 1:b",
