@@ -204,7 +204,7 @@ mod tests {
             ),
             (
                 "multibot send a",
-                "missing: <NAME|--text <TEXT>>; see multibot send --help",
+                "missing: <NAME|--text <TEXT>|--ndjson|--all>; see multibot send --help",
             ),
             (
                 "multibot send a b --timeout 1s",

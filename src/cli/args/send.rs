@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::values::{self, PayloadArg};
 use crate::model::units::parse_duration;
 
 #[derive(Clone, Debug, Args)]
+#[command(group = ArgGroup::new("content").args(["name", "text", "ndjson", "all"]).required(true))]
 pub struct Send {
     /// Bot that gets it
     #[arg(value_name = "BOT")]
