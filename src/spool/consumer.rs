@@ -143,6 +143,13 @@ impl Consumer {
         }
     }
 
+    /// The first envelope of what was claimed, and taken up again, that is not answered: the one that this run has in
+    /// hand if it handles one after the other.
+    pub fn first_unanswered(&self) -> Option<&Envelope> {
+        let mut open = self.open.iter();
+        open.find_map(|file| file.rest.front().map(|(_, envelope)| envelope))
+    }
+
     /// Notes that an envelope was handled; false when this run has none of that id in hand.
     pub fn ack(&mut self, id: &str) -> Result<bool> {
         self.mark(id, Mark::Acked)

@@ -5,10 +5,10 @@
 //! line is none. Invariant: the file is only ever appended to, so writers at both ends do not disturb each other.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -89,15 +89,19 @@ impl Progress {
         let path = progress_path(claimed);
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         let mut opened = OpenOptions::new()
+            .read(true)
             .append(true)
             .create(true)
             .mode(0o600)
             .custom_flags(flags.bits().cast_signed())
             .open(&path)
             .map_err(Error::io("open", &path))?;
+        let torn = ends_torn(&opened).map_err(Error::io("read", &path))?;
+        // No id has a slash: a line that a power cut has torn goes on meaning nothing.
+        let end = if torn { "/\n" } else { "" };
         let line = match mark {
-            Mark::Acked => format!("{id}\n"),
-            Mark::Failed => format!("-{id}\n"),
+            Mark::Acked => format!("{end}{id}\n"),
+            Mark::Failed => format!("{end}-{id}\n"),
         };
         opened.write_all(line.as_bytes()).map_err(Error::io("write", &path))
     }
@@ -108,6 +112,16 @@ impl Progress {
         file::remove(claimed)?;
         file::remove(&progress_path(claimed))
     }
+}
+
+/// Whether the last line has no end.
+fn ends_torn(file: &File) -> io::Result<bool> {
+    let Some(last) = file.metadata()?.len().checked_sub(1) else {
+        return Ok(false);
+    };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, last)?;
+    Ok(byte != *b"\n")
 }
 
 /// Whether a name in `cur/` is of a progress file.
@@ -161,6 +175,9 @@ mod tests {
         let read = Progress::read(&claimed).unwrap();
         assert_eq!((read.of("a"), read.of("c")), (Some(Mark::Failed), None));
         assert!(read.is_acked("b"));
+        Progress::append(&claimed, "cd", Mark::Acked).unwrap();
+        let read = Progress::read(&claimed).unwrap();
+        assert_eq!((read.of("c"), read.of("cd")), (None, Some(Mark::Acked)));
         Progress::end(&claimed).unwrap();
         assert!(!has_progress(&claimed));
         Progress::end(&claimed).unwrap();
