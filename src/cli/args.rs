@@ -5,11 +5,13 @@
 //! `--help` and in the manual. It promises only what this version does.
 
 mod bot;
+mod ipc;
 mod queue;
 mod send;
 mod values;
 
 pub use bot::{BotVerb, Chosen, Create, Named};
+pub use ipc::IpcVerb;
 pub use queue::{Picked, Queue, QueueVerb};
 pub use send::Send;
 pub(crate) use values::payload;
@@ -157,6 +159,19 @@ pub enum Verb {
         after_long_help = examples::text("queue")
     )]
     Queue(Queue),
+
+    /// Inside a bot that is a shell script: say and hear what other bots do through a library
+    ///
+    /// Which bot that is, and where its mailboxes are, stands in the environment that multibot starts it with;
+    /// elsewhere these commands only say so. Bots in other languages do the same with the files that ipc/README.md
+    /// describes, or with the libraries beside it.
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        subcommand_value_name = "COMMAND",
+        after_long_help = examples::text("ipc")
+    )]
+    Ipc(IpcVerb),
 
     /// Show what happened: starts, ends, restarts, and what bots said of themselves
     #[command(after_long_help = examples::text("events"))]

@@ -8,6 +8,7 @@ use crate::config::{Fault, Faults};
 use crate::home::HomeError;
 use crate::model::bot::BotId;
 use crate::model::units::show_duration;
+use crate::runner::script;
 use crate::{daemon, log, output, spool, store};
 
 /// A command that failed. Its text is what the operator reads, without the program's name.
@@ -23,6 +24,8 @@ pub(super) enum Failure {
     Store(#[from] store::Error),
     #[error(transparent)]
     Spool(#[from] spool::Error),
+    #[error(transparent)]
+    Script(#[from] script::Error),
     #[error(transparent)]
     Log(#[from] log::Error),
     #[error(transparent)]
@@ -69,12 +72,15 @@ impl Failure {
             | Failure::Unanswered { .. }
             | Failure::NoAnswer { .. }
             | Failure::Store(store::Error::Busy { .. }) => Exit::Busy,
-            Failure::Usage(_) => Exit::Usage,
+            Failure::Usage(_) | Failure::Script(script::Error::NotABot { .. } | script::Error::Identity(_)) => {
+                Exit::Usage
+            }
             Failure::Home(_)
             | Failure::Config(_)
             | Failure::Setting(_)
             | Failure::Store(_)
             | Failure::Spool(_)
+            | Failure::Script(_)
             | Failure::Log(_)
             | Failure::Daemon(_)
             | Failure::Output(_)

@@ -42,10 +42,12 @@ pub fn supervise(home: std::path::PathBuf) -> Exit {
     }
 }
 
-fn run(cli: Cli) -> Result<Exit, Failure> {
-    if let Verb::Completions(completions) = &cli.verb {
-        // Needs no home, so that it works where none can be found.
-        return commands::completions::run(completions);
+fn run(mut cli: Cli) -> Result<Exit, Failure> {
+    // Two verbs need no home, so that they work where none can be found.
+    match cli.verb {
+        Verb::Completions(completions) => return commands::completions::run(&completions),
+        Verb::Ipc(verb) => return commands::ipc::run(verb),
+        verb => cli.verb = verb,
     }
     let client = Client::new(Home::find(cli.home, |name| std::env::var_os(name))?)?;
     match cli.verb {
@@ -61,6 +63,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Queue(queue) => commands::queue::run(&client, &queue),
         Verb::Events(events) => commands::events::run(&client, &events),
         Verb::Audit(audit) => commands::audit::run(&client, &audit),
+        Verb::Ipc(verb) => commands::ipc::run(verb),
         Verb::Completions(completions) => commands::completions::run(&completions),
     }
 }

@@ -1,4 +1,5 @@
-//! The built-in bots: what runs when a bot has no command of its own. One process plays one bot.
+//! The built-in bots: what runs when a bot has no command of its own. One process plays one bot. And the steps of
+//! bots that are shell scripts, which play themselves through this binary.
 //!
 //! Owns the bot's side of the spool contract in `ipc/README.md` and the platforms behind one trait. Knows
 //! nothing of the supervisor but its name: a bot in any language could do the same with the same files.
@@ -9,6 +10,7 @@ mod identity;
 mod outbox;
 mod platform;
 mod request;
+pub mod script;
 mod stop;
 
 #[cfg(test)]

@@ -10,15 +10,12 @@ use serde_json::{Value, json};
 
 use stage::{Speaker, Stage};
 
-/// Every scenario in the list as a test of every client.
-macro_rules! for_every_client {
-    ($($scenario:ident),+ $(,)?) => {
-        for_every_client!(@ python Python [$($scenario)+]);
-        for_every_client!(@ python_async PythonAsync [$($scenario)+]);
-        for_every_client!(@ node_import NodeImport [$($scenario)+]);
-        for_every_client!(@ node_require NodeRequire [$($scenario)+]);
+/// Every scenario in the list as a test of every client that is named.
+macro_rules! for_clients {
+    ([$(($module:ident, $speaker:ident)),+] $scenarios:tt) => {
+        $(for_clients!(@ $module $speaker $scenarios);)+
     };
-    (@ $module:ident $speaker:ident [$($scenario:ident)+]) => {
+    (@ $module:ident $speaker:ident { $($scenario:ident),+ $(,)? }) => {
         mod $module {
             $(#[test]
             fn $scenario() {
@@ -28,35 +25,54 @@ macro_rules! for_every_client {
     };
 }
 
-for_every_client![
-    says_that_it_is_ready_and_beats,
-    takes_messages_in_the_order_of_their_names,
-    lets_nothing_starve,
-    acknowledges_without_an_answer,
-    answers_with_the_payload,
-    answers_a_question_for_its_status,
-    ends_when_it_is_told_to,
-    leaves_a_shutdown_of_an_earlier_run_alone,
-    ends_by_the_stop_signal_if_it_asked_for_that,
-    connects_anew,
-    fails_with_a_reason,
-    fails_with_a_time_or_for_good,
-    fails_when_its_handler_does,
-    refuses_what_it_does_not_know,
-    notes_its_progress_in_a_file_of_several,
-    removes_a_file_when_the_supervisor_has_settled_the_rest,
-    ignores_a_torn_line_of_progress,
-    keeps_the_order_behind_a_message_that_failed,
-    keeps_the_order_behind_a_message_that_waits,
-    does_not_wait_for_a_later_message,
-    hands_out_nothing_that_has_expired,
-    gets_a_message_again_after_a_crash_before_the_ack,
-    takes_up_what_its_run_had_claimed,
-    sets_aside_what_is_no_message,
-    finds_messages_in_a_folder_that_was_made_anew,
-    writes_to_other_bots_and_hears_their_answers,
-    posts_many_in_one_file,
-];
+for_clients! {
+    [
+        (python, Python), (python_async, PythonAsync), (node_import, NodeImport), (node_require, NodeRequire),
+        (shell, Shell)
+    ]
+    {
+        says_that_it_is_ready_and_beats,
+        takes_messages_in_the_order_of_their_names,
+        lets_nothing_starve,
+        acknowledges_without_an_answer,
+        answers_with_the_payload,
+        answers_a_question_for_its_status,
+        ends_when_it_is_told_to,
+        leaves_a_shutdown_of_an_earlier_run_alone,
+        connects_anew,
+        fails_with_a_reason,
+        fails_with_a_time_or_for_good,
+        refuses_what_it_does_not_know,
+        notes_its_progress_in_a_file_of_several,
+        removes_a_file_when_the_supervisor_has_settled_the_rest,
+        ignores_a_torn_line_of_progress,
+        keeps_the_order_behind_a_message_that_failed,
+        keeps_the_order_behind_a_message_that_waits,
+        does_not_wait_for_a_later_message,
+        hands_out_nothing_that_has_expired,
+        gets_a_message_again_after_a_crash_before_the_ack,
+        takes_up_what_its_run_had_claimed,
+        sets_aside_what_is_no_message,
+        finds_messages_in_a_folder_that_was_made_anew,
+    }
+}
+
+// What only a process can do that stays.
+for_clients! {
+    [
+        (python_process, Python), (python_async_process, PythonAsync), (node_import_process, NodeImport),
+        (node_require_process, NodeRequire)
+    ]
+    {
+        ends_by_the_stop_signal_if_it_asked_for_that,
+        fails_when_its_handler_does,
+        writes_to_other_bots_and_hears_their_answers,
+        posts_many_in_one_file,
+    }
+}
+
+/// What only the commands of the shell have.
+mod steps;
 
 /// A file name of this priority and time.
 fn name(priority: u8, micros: u64) -> String {
@@ -407,7 +423,9 @@ fn hands_out_nothing_that_has_expired(speaker: Speaker) {
             .unwrap()
             .starts_with("expired at 2020-01-31")
     );
-    assert_eq!(stage.acked(&name(5, 1)), "-until-2020\nuntil-2100\n");
+    stage.until("both are marked", |stage| {
+        stage.acked(&name(5, 1)) == "-until-2020\nuntil-2100\n"
+    });
 }
 
 fn gets_a_message_again_after_a_crash_before_the_ack(speaker: Speaker) {

@@ -5,6 +5,7 @@ pub(super) mod audit;
 pub(super) mod bot;
 pub(super) mod completions;
 pub(super) mod events;
+pub(super) mod ipc;
 pub(super) mod list;
 pub(super) mod logs;
 pub(super) mod queue;

@@ -3,6 +3,7 @@
 //! No supervisor runs here, so nothing moves unless the bot or the test moves it, and every state on the disk
 //! can be looked at.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub(crate) enum Speaker {
     PythonAsync,
     NodeImport,
     NodeRequire,
+    Shell,
 }
 
 /// A bot by this name, its mailboxes and what it has noted.
@@ -32,6 +34,14 @@ pub(crate) struct Stage {
     sigterm: bool,
 }
 
+/// Where the binary is found by its name, beside everything else.
+fn path_with_multibot() -> OsString {
+    let binary = Path::new(env!("CARGO_BIN_EXE_multibot"));
+    let mut dirs = vec![binary.parent().unwrap().to_owned()];
+    dirs.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    std::env::join_paths(dirs).unwrap()
+}
+
 impl Speaker {
     /// The interpreter, and the bot's file.
     fn words(self) -> [&'static str; 2] {
@@ -40,6 +50,7 @@ impl Speaker {
             Speaker::PythonAsync => ["python3", "bot_async.py"],
             Speaker::NodeImport => ["node", "bot.mjs"],
             Speaker::NodeRequire => ["node", "bot.cjs"],
+            Speaker::Shell => ["sh", "bot.sh"],
         }
     }
 
@@ -116,13 +127,9 @@ impl Stage {
         command
             .args(&words[1..])
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("PATH", path_with_multibot())
             .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env("BOT_ID", "shop")
-            .env("MULTIBOT_RUN_ID", &self.run)
-            .env("MULTIBOT_INBOX", self.path("inbox"))
-            .env("MULTIBOT_OUTBOX", self.path("outbox"))
-            .env("MULTIBOT_HEARTBEAT", self.path("heartbeat"))
+            .envs(self.variables())
             .env("CONTRACT_LOG", self.path("log"))
             .env("CONTRACT_GATE", self.path("gate"))
             .current_dir(&dir);
@@ -131,6 +138,17 @@ impl Stage {
         }
         self.bot = Some(Running::of(&mut command, self.home.base()));
         self.until("it is ready", |stage| stage.said("ready").len() > count);
+    }
+
+    /// What a supervisor tells a bot about itself.
+    pub(crate) fn variables(&self) -> [(&'static str, OsString); 5] {
+        [
+            ("BOT_ID", "shop".into()),
+            ("MULTIBOT_RUN_ID", self.run.clone().into()),
+            ("MULTIBOT_INBOX", self.path("inbox").into()),
+            ("MULTIBOT_OUTBOX", self.path("outbox").into()),
+            ("MULTIBOT_HEARTBEAT", self.path("heartbeat").into()),
+        ]
     }
 
     /// As a power cut would: the process is gone, whatever it was at.

@@ -1,0 +1,45 @@
+#!/bin/sh
+# The bot of the contract tests, for the shell: every step is a run of the binary.
+
+note() { printf '%s\n' "$envelope" >> "$CONTRACT_LOG"; }
+
+multibot ipc ready
+while multibot ipc heartbeat; do
+  envelope=$(multibot ipc receive --json --timeout 100ms) || continue
+  message=$(multibot ipc receive)
+  head=${message%%
+*}
+  body=${message#*
+}
+  id=${head%% *} rest=${head#* }
+  case ${rest%% *} in
+    note) note; multibot ipc ack "$id" ;;
+    send_message) note; multibot ipc reply "$id" --text "$body" ;;
+    status_request) multibot ipc reply "$id" --json '{"connected":true}' ;;
+    restart_connection)
+      printf '{"name":"on_restart_connection"}\n' >> "$CONTRACT_LOG"
+      multibot ipc reply "$id" ;;
+    shutdown)
+      multibot ipc ack "$id"
+      printf '{"name":"on_shutdown","mode":"graceful"}\n' >> "$CONTRACT_LOG"
+      exit 0 ;;
+    fail)
+      note
+      why=${body#*'"message":"'} why=${why%%'"'*}
+      case $body in
+        *retry_after*) after=${body#*'"retry_after":'}; multibot ipc fail "$id" --message "$why" --retry-after "${after%%[,\}]*}s" ;;
+        *permanent*) multibot ipc fail "$id" --message "$why" --permanent ;;
+        *) multibot ipc fail "$id" --message "$why" ;;
+      esac ;;
+    hang) note; exec sleep 100000 ;;
+    wait)
+      note
+      until [ -e "$CONTRACT_GATE" ]; do sleep 0.01; done
+      multibot ipc ack "$id" ;;
+    *)
+      case $envelope in
+        *'"kind":"command"'*) multibot ipc fail "$id" --permanent --message "unknown command ${rest%% *}" ;;
+        *) multibot ipc ack "$id" ;;
+      esac ;;
+  esac
+done
