@@ -380,8 +380,8 @@ after a reboot. Later ones win: the account's own variables, `env` of multibot.y
 const BOT_ENVIRONMENT: &[(&str, &str)] = &[
     (
         "PATH, LANG, TMPDIR, USER, LOGNAME, HOME, SHELL",
-        "As after a login: a default path with the folder of the bot's program in front, C.UTF-8, /tmp, and the \
-         account of the supervisor.",
+        "As after a login: a default path with the folder of the bot's program in front and that of multibot at the \
+         end, C.UTF-8, /tmp, and the account of the supervisor.",
     ),
     (
         "PYTHONUNBUFFERED",

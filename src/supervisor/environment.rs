@@ -26,6 +26,8 @@ pub(super) struct Identity<'a> {
 pub(super) struct Base<'a> {
     /// The operator's account, as `/etc/passwd` tells it.
     pub(super) account: &'a Account,
+    /// Where multibot's own program lies, for scripts that speak through it.
+    pub(super) program_dir: Option<&'a Path>,
     /// `env` of multibot.yaml.
     pub(super) settings: &'a BTreeMap<String, String>,
     /// Looks up the supervisor's own environment, for `env_inherit`.
@@ -68,7 +70,10 @@ pub(super) fn build(
     let mut set = |name: &str, value: &str| {
         env.insert(name.to_owned(), value.to_owned());
     };
-    set("PATH", &search_path(spec));
+    set(
+        "PATH",
+        &search_path(spec.command.first().map(String::as_str), base.program_dir),
+    );
     set("LANG", "C.UTF-8");
     set("TMPDIR", "/tmp");
     let Account { name, home, shell } = base.account;
@@ -119,15 +124,19 @@ pub(super) fn secrets_of(env: &BTreeMap<String, String>, token: Option<&Secret>)
 }
 
 /// The default path, with the program's own folder in front where that is no system folder: a tool
-/// of a version manager finds its interpreter beside itself.
-fn search_path(spec: &BotSpec) -> String {
-    let folder = spec.command.first().and_then(|program| Path::new(program).parent());
-    match folder.and_then(Path::to_str) {
-        Some(folder) if folder.starts_with('/') && !DEFAULT_PATH.split(':').any(|known| known == folder) => {
-            format!("{folder}:{DEFAULT_PATH}")
-        }
-        Some(_) | None => DEFAULT_PATH.to_owned(),
+/// of a version manager finds its interpreter beside itself. At the end the folder of multibot, where the
+/// others have none.
+fn search_path(program: Option<&str>, program_dir: Option<&Path>) -> String {
+    let mut folders: Vec<&str> = DEFAULT_PATH.split(':').collect();
+    let own = program.and_then(|program| Path::new(program).parent());
+    let is_new = |folder: &&str, folders: &[&str]| folder.starts_with('/') && !folders.contains(folder);
+    if let Some(own) = own.and_then(Path::to_str).filter(|own| is_new(own, &folders)) {
+        folders.insert(0, own);
     }
+    if let Some(last) = program_dir.and_then(Path::to_str).filter(|last| is_new(last, &folders)) {
+        folders.push(last);
+    }
+    folders.join(":")
 }
 
 /// Reads the text of an `env_file`: `NAME=value` lines, `#` comments, an optional `export `, values
@@ -214,6 +223,23 @@ mod tests {
         ] {
             let found = parse_env_file(text).unwrap_err();
             assert!(found.starts_with(error), "{found}");
+        }
+    }
+
+    #[test]
+    fn programs_beside_the_bot_come_first_and_multibot_last() {
+        for (program, dir, path) in [
+            (None, None, DEFAULT_PATH.to_owned()),
+            (Some("/usr/bin/python3"), Some("/usr/bin"), DEFAULT_PATH.to_owned()),
+            (Some("python3"), Some("relative"), DEFAULT_PATH.to_owned()),
+            (
+                Some("/opt/a/run"),
+                Some("/opt/b"),
+                format!("/opt/a:{DEFAULT_PATH}:/opt/b"),
+            ),
+            (Some("/opt/a/run"), Some("/opt/a"), format!("/opt/a:{DEFAULT_PATH}")),
+        ] {
+            assert_eq!(search_path(program, dir.map(Path::new)), path, "{program:?} {dir:?}");
         }
     }
 

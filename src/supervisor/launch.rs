@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 
 use crate::model::bot::BotSpec;
 use crate::run::orders::{LogOrders, MediaOrders, ORDERS_VERSION, Orders};
@@ -43,8 +44,10 @@ impl ProcessHost {
             heartbeat: &heartbeat,
             media: &media,
         };
+        let program = std::fs::read_link(crate::run::SELF).ok();
         let base = environment::Base {
             account: &self.parts.account,
+            program_dir: program.as_deref().and_then(Path::parent),
             settings: &self.env,
             inherited: &|name| std::env::var(name).ok(),
         };

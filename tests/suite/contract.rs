@@ -71,6 +71,8 @@ for_clients! {
     }
 }
 
+/// The bots that the guide shows, under a supervisor.
+mod guide;
 /// What only the commands of the shell have.
 mod steps;
 

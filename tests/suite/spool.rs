@@ -23,7 +23,8 @@ fn speaker(home: &Home, bot: &str, words: &str) {
 /// The complete bot in sh that ipc/README.md shows, which looks at its inbox more often here.
 fn bot_of_the_readme(language: &str, slow: &str, fast: &str) -> String {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/ipc/README.md")).unwrap();
-    let (_, rest) = readme.split_once(&format!("```{language}\n")).unwrap();
+    let (_, rest) = readme.split_once("## Without a client").unwrap();
+    let (_, rest) = rest.split_once(&format!("```{language}\n")).unwrap();
     let (script, _) = rest.split_once("```").unwrap();
     assert!(script.contains(slow), "{script}");
     script.replace(slow, fast)
