@@ -242,7 +242,7 @@ function parse(name, content) {
 function payloadOf(payload) {
   if (typeof payload === "string") return { text: payload };
   if (payload === undefined || payload === null) return {};
-  if (!isObject(payload)) throw new MultibotError(`a payload is an object, not a ${typeof payload}`);
+  if (!isObject(payload)) throw new MultibotError("a payload is an object, a text or nothing");
   return payload;
 }
 

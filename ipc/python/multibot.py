@@ -430,7 +430,7 @@ def _payload(payload):
     if payload is None:
         return {}
     if not isinstance(payload, dict):
-        raise TypeError("a payload is a dict, not a %s" % type(payload).__name__)
+        raise TypeError("a payload is a dict, a text or None, not a %s" % type(payload).__name__)
     return payload
 
 

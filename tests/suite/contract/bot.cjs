@@ -16,6 +16,7 @@ function play({ Client }) {
   const gate = async () => {
     while (!fs.existsSync(process.env.CONTRACT_GATE)) await new Promise((resolve) => { setTimeout(resolve, 10); });
   };
+  const seen = new Set();
   const handlers = {
     note: (message) => { note(message); message.ack(); },
     send_message: async (message) => { note(message); return message.payload; },
@@ -24,7 +25,18 @@ function play({ Client }) {
       const { message: why, retry_after: retryAfter, permanent } = message.payload;
       message.fail(why, { retryAfter, permanent });
     },
-    hang: (message) => { note(message); return forever(); },
+    hang: (message) => { note(message); return message.attempt === 1 ? forever() : undefined; },
+    flaky: (message) => {
+      note(message);
+      if (message.attempt === 1) throw new Error("not yet");
+      return { text: "done at last" };
+    },
+    later: (message) => {
+      note(message);
+      if (seen.has(message.id)) return;
+      seen.add(message.id);
+      message.fail("busy", { retryAfter: 0.2 });
+    },
     wait: async (message) => { note(message); await gate(); message.ack(); },
     broken: (message) => { note(message); throw new Error("no such price"); },
     forward: (message) => {

@@ -39,8 +39,22 @@ def refuse(message):
 
 def hang(message):
     note(message)
-    while True:
+    while message.attempt == 1:
         time.sleep(1000)
+
+
+def flaky(message):
+    note(message)
+    if message.attempt == 1:
+        raise ValueError("not yet")
+    return {"text": "done at last"}
+
+
+def later(message):
+    note(message)
+    if message.id not in seen:
+        seen.add(message.id)
+        message.fail("busy", retry_after=0.2)
 
 
 def wait(message):
@@ -65,9 +79,10 @@ def many(message):
     message.ack()
 
 
+seen = set()
 handlers = {
     "note": noted, "send_message": echo, "fail": refuse, "hang": hang, "wait": wait, "broken": broken,
-    "forward": forward, "many": many,
+    "forward": forward, "many": many, "flaky": flaky, "later": later,
 }
 bot.ready()
 bot.run(

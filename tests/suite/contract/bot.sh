@@ -31,7 +31,22 @@ while multibot ipc heartbeat; do
         *permanent*) multibot ipc fail "$id" --message "$why" --permanent ;;
         *) multibot ipc fail "$id" --message "$why" ;;
       esac ;;
-    hang) note; exec sleep 100000 ;;
+    hang)
+      note
+      case $head in *' hang 1 '*) exec sleep 100000 ;; esac
+      multibot ipc reply "$id" ;;
+    flaky)
+      note
+      case $head in
+        *' flaky 1 '*) multibot ipc fail "$id" --message "not yet" ;;
+        *) multibot ipc reply "$id" --text "done at last" ;;
+      esac ;;
+    later)
+      if grep -q "\"id\":\"$id\"" "$CONTRACT_LOG" 2>/dev/null; then
+        note; multibot ipc reply "$id"
+      else
+        note; multibot ipc fail "$id" --message busy --retry-after 200ms
+      fi ;;
     wait)
       note
       until [ -e "$CONTRACT_GATE" ]; do sleep 0.01; done

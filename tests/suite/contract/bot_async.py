@@ -37,7 +37,22 @@ async def refuse(message):
 
 async def hang(message):
     note(message)
-    await asyncio.Event().wait()
+    if message.attempt == 1:
+        await asyncio.Event().wait()
+
+
+async def flaky(message):
+    note(message)
+    if message.attempt == 1:
+        raise ValueError("not yet")
+    return {"text": "done at last"}
+
+
+async def later(message):
+    note(message)
+    if message.id not in seen:
+        seen.add(message.id)
+        await message.fail("busy", retry_after=0.2)
 
 
 async def wait(message):
@@ -50,6 +65,9 @@ async def wait(message):
 async def broken(message):
     note(message)
     raise ValueError("no such price")
+
+
+seen = set()
 
 
 async def main():
@@ -74,7 +92,7 @@ async def main():
     await bot.ready()
     await bot.run(
         {"note": noted, "send_message": echo, "fail": refuse, "hang": hang, "wait": wait, "broken": broken,
-         "forward": forward, "many": many},
+         "forward": forward, "many": many, "flaky": flaky, "later": later},
         on_shutdown=on_shutdown,
         on_restart_connection=lambda: log(name="on_restart_connection"),
         on_response=note,

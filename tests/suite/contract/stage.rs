@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Home, Running, kill, wait_until};
 
@@ -22,6 +22,8 @@ pub(crate) enum Speaker {
     NodeImport,
     NodeRequire,
     Shell,
+    /// The bot that is built in.
+    Runner,
 }
 
 /// A bot by this name, its mailboxes and what it has noted.
@@ -51,6 +53,7 @@ impl Speaker {
             Speaker::NodeImport => ["node", "bot.mjs"],
             Speaker::NodeRequire => ["node", "bot.cjs"],
             Speaker::Shell => ["sh", "bot.sh"],
+            Speaker::Runner => [env!("CARGO_BIN_EXE_multibot"), "bot.sh"],
         }
     }
 
@@ -77,7 +80,11 @@ impl Speaker {
         ] {
             fs::copy(root.join(from).join(name), dir.join(name)).unwrap();
         }
-        Some([program, dir.join(file)].map(|word| word.display().to_string()).into())
+        let program = program.display().to_string();
+        if self == Speaker::Runner {
+            return Some([&program, "__runner", "loopback"].map(str::to_owned).into());
+        }
+        Some(vec![program, dir.join(file).display().to_string()])
     }
 }
 
@@ -264,10 +271,30 @@ impl Stage {
             .collect()
     }
 
-    /// The ids of the messages that it has noted.
+    /// A command that the bot notes.
+    pub(crate) fn note(&self, id: &str) -> Value {
+        let name = match self.speaker {
+            Speaker::Runner => "send_message",
+            _ => "note",
+        };
+        json!({"v": 1, "id": id, "kind": "command", "name": name, "from": "cli", "to": "shop", "payload": {"text": ""}})
+    }
+
+    /// The ids of the messages that it has noted. The built-in bot has no log of its own: its answers tell.
     pub(crate) fn noted(&self) -> Vec<String> {
-        let id = |line: &Value| line["id"].as_str().map(str::to_owned);
-        self.log().iter().filter_map(id).collect()
+        let id = |line: &Value, field: &str| line[field].as_str().map(str::to_owned);
+        if self.speaker != Speaker::Runner {
+            return self.log().iter().filter_map(|line| id(line, "id")).collect();
+        }
+        let mut names = self.names("outbox/new");
+        names.sort_by_key(|name| name[2..].to_owned());
+        let read = |name: String| self.read(&format!("outbox/new/{name}"));
+        let text: String = names.into_iter().map(read).collect();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines
+            .filter(|line: &Value| line["kind"] == "response" && line["name"] == "send_message")
+            .filter_map(|line| id(&line, "correlation_id"))
+            .collect()
     }
 
     pub(crate) fn until(&self, what: &str, condition: impl Fn(&Stage) -> bool) {
