@@ -618,8 +618,14 @@ class Client {
     for (const envelope of file.unsettled()) {
       const expires = envelope.expires_at;
       const isExpired = expires !== undefined && seconds(expires) < now();
-      if (isForOneRun(envelope) && (isExpired || (seconds(envelope.created_at) ?? now()) < this._born)) {
+      const isControl = isForOneRun(envelope);
+      if (isControl && (seconds(envelope.created_at) ?? now()) < this._born) {
         // The signal may end a run before it reads the message that came with it.
+        file.ack(envelope.id);
+      } else if (isControl && envelope.name === "shutdown") {
+        // However late: a bot that must end has to know.
+        return envelope;
+      } else if (isControl && isExpired) {
         file.ack(envelope.id);
       } else if (isExpired) {
         this._refuse(file, envelope, { message: `expired at ${expires}`, permanent: true });
@@ -764,8 +770,8 @@ class Client {
    */
   async run(handlers = {}, options = {}) {
     const { onShutdown, heartbeat = HEARTBEAT_S, sigterm = false } = options;
-    const stop = () => this.stop();
-    if (sigterm) process.on("SIGTERM", stop);
+    // It stays when the loop has ended: message and signal come together, and the later one must not kill.
+    if (sigterm) process.on("SIGTERM", () => this.stop());
     const quiet = heartbeat === null ? () => {} : this.beatEvery(heartbeat);
     let isTold = false;
     try {
@@ -778,7 +784,6 @@ class Client {
       if (sigterm && !isTold) await onShutdown?.("graceful", null);
     } finally {
       quiet();
-      process.off("SIGTERM", stop);
     }
   }
 

@@ -598,8 +598,14 @@ class _Core:
         for envelope in list(file.unsettled()):
             expires_at = envelope.get("expires_at")
             is_expired = expires_at is not None and _seconds(expires_at) < now
-            if _is_for_one_run(envelope) and (is_expired or (_seconds(envelope.get("created_at")) or now) < self._born):
-                # The signal may end a run before it reads the message that came with it.
+            is_control = _is_for_one_run(envelope)
+            # The signal may end a run before it reads the message that came with it.
+            if is_control and (_seconds(envelope.get("created_at")) or now) < self._born:
+                file.ack(envelope["id"])
+            elif is_control and envelope["name"] == "shutdown":
+                # However late: a bot that must end has to know.
+                return envelope
+            elif is_control and is_expired:
                 file.ack(envelope["id"])
             elif is_expired:
                 self._refuse(file, envelope, {"message": "expired at " + expires_at, "permanent": True})
@@ -921,8 +927,11 @@ class Client(_Core):
             if message is not None:
                 is_told = is_told or message.name == "shutdown"
                 _finish_at_once(_handle(self, message, handlers or {}, hooks))
-        if sigterm and not is_told:
-            _finish_at_once(_farewell(hooks, "graceful", None))
+        if sigterm:
+            # Message and signal come together, and the later one must not kill.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if not is_told:
+                _finish_at_once(_farewell(hooks, "graceful", None))
 
 
 class AsyncMessage:
@@ -1052,8 +1061,12 @@ class AsyncClient:
                 if message is not None:
                     is_told = is_told or message.name == "shutdown"
                     await _handle(self, message, handlers or {}, hooks)
-            if sigterm and not is_told:
-                await _farewell(hooks, "graceful", None)
+            if sigterm:
+                # Message and signal come together, and the later one must not kill.
+                asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                if not is_told:
+                    await _farewell(hooks, "graceful", None)
         finally:
             if beats is not None:
                 beats.cancel()

@@ -86,6 +86,8 @@ for_clients! {
 mod guide;
 /// What only the commands of the shell have.
 mod steps;
+/// What a client and a supervisor do together.
+mod supervised;
 
 /// A file name of this priority and time.
 fn name(priority: u8, micros: u64) -> String {
@@ -230,7 +232,12 @@ fn ends_when_it_is_told_to(speaker: Speaker) {
     let Some(mut stage) = Stage::started(speaker) else {
         return;
     };
-    let end = shutdown(&stage, "2100-01-31T08:30:00Z");
+    // However late it is read.
+    let end = with(
+        shutdown(&stage, "2100-01-31T08:30:00Z"),
+        "expires_at",
+        json!("2020-01-31T08:30:00Z"),
+    );
     stage.put(&name(0, 1), &[stage.note("a"), end, stage.note("b")]);
     assert_eq!(stage.end(), Some(0));
     assert_eq!(stage.noted()[0], "a");

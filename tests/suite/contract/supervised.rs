@@ -1,0 +1,146 @@
+//! What a client and a supervisor do together: messages that come again, in their order, until they are done or dead.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::{FAST, Home, kill, wait_until};
+
+use super::stage::Speaker;
+use super::{command, failing, in_order};
+
+macro_rules! for_clients {
+    ($($module:ident $speaker:ident),+ $(,)?) => {
+        $(mod $module {
+            use super::Speaker;
+
+            #[test]
+            fn is_given_again_what_it_had_in_hand_when_it_was_killed() {
+                super::is_given_again_what_it_had_in_hand_when_it_was_killed(Speaker::$speaker);
+            }
+
+            #[test]
+            fn is_given_again_what_it_gave_back() {
+                super::is_given_again_what_it_gave_back(Speaker::$speaker);
+            }
+
+            #[test]
+            fn gives_up_what_fails_for_good_or_too_often() {
+                super::gives_up_what_fails_for_good_or_too_often(Speaker::$speaker);
+            }
+
+            #[test]
+            fn keeps_the_order_of_a_chat() {
+                super::keeps_the_order_of_a_chat(Speaker::$speaker);
+            }
+        })+
+    };
+}
+
+for_clients! {
+    python Python,
+    python_async PythonAsync,
+    node_import NodeImport,
+    node_require NodeRequire,
+    shell Shell,
+}
+
+/// A supervisor and the bot of the contract; None where this bot cannot be played.
+fn played(speaker: Speaker) -> Option<Home> {
+    let home = Home::with_settings(FAST);
+    let command = speaker.command(&home.base().join("bot"))?;
+    let words: Vec<&str> = command.iter().map(String::as_str).collect();
+    let log = format!("CONTRACT_LOG={}", home.base().join("log").display());
+    home.ok(&[&["bot", "create", "shop", "--env", &log, "--"], &words[..]].concat());
+    home.set("shop", &["ready.when=signal", "queue.retry_delay=20ms"]);
+    home.ok(&["start"]);
+    Some(home)
+}
+
+/// Name and attempt of all that the bot has noted.
+fn noted(home: &Home) -> Vec<(String, u64)> {
+    let log = fs::read_to_string(home.base().join("log")).unwrap_or_default();
+    let complete = log.rfind('\n').map_or("", |end| &log[..end]);
+    let lines = complete
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines
+        .filter_map(|line| Some((line["id"].as_str()?.to_owned(), line["attempt"].as_u64()?)))
+        .collect()
+}
+
+fn attempts(home: &Home) -> Vec<u64> {
+    noted(home).into_iter().map(|(_, attempt)| attempt).collect()
+}
+
+fn post(home: &Home, lines: &[Value]) {
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let tmp = home.write("drop", &text);
+    fs::rename(tmp, home.path("ipc/shop/inbox/new/batch.ndjson")).unwrap();
+}
+
+fn is_at_rest(home: &Home) -> bool {
+    let folders = ["new", "cur", "later"].map(|folder| home.path("ipc/shop/inbox").join(folder));
+    folders.iter().all(|dir| fs::read_dir(dir).unwrap().count() == 0)
+}
+
+fn is_given_again_what_it_had_in_hand_when_it_was_killed(speaker: Speaker) {
+    let Some(home) = played(speaker) else { return };
+    let batch = [command("a", "note"), command("b", "hang"), command("c", "note")];
+    post(&home, &batch);
+    wait_until("it has b in hand", &home, || noted(&home).len() == 2);
+    kill(home.pid("shop"), Signal::KILL);
+    wait_until("all is done", &home, || noted(&home).len() == 4 && is_at_rest(&home));
+    let expected = [("a", 1), ("b", 1), ("b", 2), ("c", 1)];
+    assert_eq!(noted(&home), expected.map(|(id, attempt)| (id.to_owned(), attempt)));
+    assert_eq!(home.bot("shop")["dead"], 0);
+}
+
+fn is_given_again_what_it_gave_back(speaker: Speaker) {
+    let Some(home) = played(speaker) else { return };
+    let answer = home.ok(&["send", "shop", "flaky", "--wait"]);
+    assert_eq!((answer.out.as_str(), attempts(&home)), ("done at last\n", vec![1, 2]));
+    // A time that the bot names is no attempt.
+    home.ok(&["send", "shop", "later", "--wait"]);
+    assert_eq!(attempts(&home), [1, 2, 1, 1]);
+    wait_until("all is done", &home, || is_at_rest(&home));
+    assert_eq!(
+        (&home.bot("shop")["dead"], &home.bot("shop")["restarts"]),
+        (&json!(0), &json!(0))
+    );
+}
+
+fn gives_up_what_fails_for_good_or_too_often(speaker: Speaker) {
+    let Some(home) = played(speaker) else { return };
+    for (payload, count) in [
+        (json!({"message": "never", "permanent": true}), 1),
+        (json!({"message": "not now"}), 5),
+    ] {
+        let before = noted(&home).len();
+        home.run(&["send", "shop", "fail", "--json", &payload.to_string(), "--wait"])
+            .code(1)
+            .one_line(&[payload["message"].as_str().unwrap()]);
+        assert_eq!(attempts(&home)[before..], (1..=count).collect::<Vec<u64>>());
+    }
+    wait_until("both are dead letters", &home, || home.bot("shop")["dead"] == 2);
+    wait_until("nothing else is left", &home, || is_at_rest(&home));
+}
+
+fn keeps_the_order_of_a_chat(speaker: Speaker) {
+    let Some(home) = played(speaker) else { return };
+    let batch = [
+        in_order(command("a", "later")),
+        in_order(command("b", "note")),
+        command("c", "note"),
+        in_order(failing("d", json!({"message": "never", "permanent": true}))),
+        in_order(command("e", "note")),
+    ];
+    post(&home, &batch);
+    wait_until("all is done", &home, || noted(&home).len() == 6 && is_at_rest(&home));
+    let ids: Vec<String> = noted(&home).into_iter().map(|(id, _)| id).collect();
+    let chat: Vec<&String> = ids.iter().filter(|id| *id != "c").collect();
+    assert_eq!(chat, ["a", "a", "b", "d", "e"]);
+    assert!(ids[..2] == ["a", "c"], "the others need not wait: {ids:?}");
+    assert!(attempts(&home).iter().all(|attempt| *attempt == 1));
+}
