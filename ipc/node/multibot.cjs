@@ -24,6 +24,8 @@ const ENVELOPE_BYTES_MAX = 256 * 1024;
 const FILE_BYTES_MAX = 16 * 1024 * 1024;
 const FILE_ENVELOPES_MAX = 512;
 const MAILBOX_FILES_MAX = 100000;
+// What is accepted must still be handled and answered.
+const DISK_FREE_BYTES_MIN = 4 * 1024 * 1024;
 // So that nothing starves, each sixteenth claim takes from the least urgent end.
 const FAIR_EVERY = 16;
 // A watch is a hint that may be lost: this long after the last look, look again.
@@ -529,6 +531,9 @@ class Client {
     const name = `${urgent}-${String(this._lastMicros).padStart(17, "0")}-${envelopes[0].id}.1.ndjson`;
     const tmp = path.join(this._outbox, "tmp", name);
     try {
+      // Node 18 has this from 18.15 on.
+      const disk = sync ? fs.statfsSync?.(this._outbox) : undefined;
+      if (disk && disk.bavail * disk.bsize < data.length + DISK_FREE_BYTES_MIN) throw new Error("the disk is full");
       write(tmp, data, sync);
       fs.renameSync(tmp, path.join(folder, name));
     } catch (error) {

@@ -38,6 +38,8 @@ ENVELOPE_BYTES_MAX = 256 * 1024
 FILE_BYTES_MAX = 16 * 1024 * 1024
 FILE_ENVELOPES_MAX = 512
 MAILBOX_FILES_MAX = 100_000
+# What is accepted must still be handled and answered.
+DISK_FREE_BYTES_MIN = 4 * 1024 * 1024
 # So that nothing starves, each sixteenth claim takes from the least urgent end.
 FAIR_EVERY = 16
 # A watch is a hint that may be lost: this long after the last look, look again.
@@ -518,6 +520,9 @@ class _Core:
         name = "%d-%017d-%s.1.ndjson" % (urgent, self._last_micros, envelopes[0]["id"])
         tmp = os.path.join(self._outbox, "tmp", name)
         try:
+            disk = os.statvfs(self._outbox)
+            if sync and disk.f_bavail * disk.f_frsize < len(data) + DISK_FREE_BYTES_MIN:
+                raise NotPosted("disk full: %s" % self._outbox)
             _write(tmp, data, sync)
             os.rename(tmp, os.path.join(new, name))
         except OSError as error:
