@@ -45,7 +45,7 @@ const text = (pattern) => (value) => typeof value === "string" && pattern.test(v
 const whole = (min, max) => (value) => Number.isInteger(value) && value >= min && value <= max;
 const time = (value) => seconds(value) !== null;
 const id = text(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$/);
-const address = text(/^[A-Za-z0-9][A-Za-z0-9._%@-]{0,191}$/);
+const address = text(/^(?:[A-Za-z0-9][A-Za-z0-9._%@-]{0,191}|[*])$/);
 const key = text(/^[^\x00-\x1f\x7f]{1,256}$/u);
 const FIELDS = {
   v: whole(1, 1), id, kind: (value) => KINDS.includes(value), name: text(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$/),
@@ -488,8 +488,7 @@ class Client {
     };
     const envelope = { v: 1, id: ulid(), kind, name, from: this.bot, to, ...optional, payload: payloadOf(payload) };
     for (const [field, holds] of Object.entries(FIELDS)) {
-      const isEverybody = field === "to" && to === "*";
-      if (envelope[field] !== undefined && !isEverybody && !holds(envelope[field])) {
+      if (envelope[field] !== undefined && !holds(envelope[field])) {
         throw new MultibotError(`${name}: ${field} is not what it must be`);
       }
     }

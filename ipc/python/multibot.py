@@ -55,7 +55,7 @@ _LATER_NAME = re.compile(r"[0-9]{17}-([0-9a-f]{16})-(.*)")
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
-_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._%@-]{0,191}")
+_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._%@-]{0,191}|[*]")
 _KEY = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 _FIELDS = {
     "v": lambda it: _whole(it) and it == 1, "id": _ID, "kind": lambda it: it in _KINDS, "name": _NAME, "from": _ADDRESS,
@@ -478,7 +478,7 @@ class _Core:
             envelope["expires_at"] = _rfc3339(now + expires_in)
         envelope["payload"] = _payload(payload)
         for field, rule in _FIELDS.items():
-            if field in envelope and not (field == "to" and to == "*") and not _holds(rule, envelope[field]):
+            if field in envelope and not _holds(rule, envelope[field]):
                 raise Error("%s: %s is not what it must be" % (name, field))
         return envelope
 

@@ -154,7 +154,7 @@ fn takes_messages_in_the_order_of_their_names(speaker: Speaker) {
 
 fn tells_what_stands_in_the_envelope(speaker: Speaker) {
     let Some(stage) = Stage::started(speaker) else { return };
-    let full = with(in_order(stage.note("a")), "priority", json!(7));
+    let full = with(in_order(with(stage.note("a"), "to", json!("*"))), "priority", json!(7));
     stage.put(&name(7, 1), &[full]);
     stage.put("other.json", &[json!({"id": "b", "kind": "command", "name": "note"})]);
     stage.until("both are noted", |stage| stage.noted().len() == 2);
@@ -558,8 +558,8 @@ fn finds_messages_in_a_folder_that_was_made_anew(speaker: Speaker) {
 fn writes_to_other_bots_and_hears_their_answers(speaker: Speaker) {
     let Some(stage) = Stage::started(speaker) else { return };
     stage.put(&name(5, 1), &[command("a", "forward")]);
-    stage.until("it has written", |stage| !stage.said("greet").is_empty());
-    let sent = stage.said("greet").remove(0);
+    stage.until("it has written", |stage| !stage.said("send_message").is_empty());
+    let sent = stage.said("send_message").remove(0);
     for (field, value) in [
         ("kind", json!("command")),
         ("from", json!("shop")),
@@ -573,7 +573,7 @@ fn writes_to_other_bots_and_hears_their_answers(speaker: Speaker) {
     }
     assert!(sent["expires_at"].as_str() > sent["created_at"].as_str(), "{sent}");
     assert!(stage.names("outbox/new").iter().any(|name| name.starts_with("3-")));
-    let mut answer = with(command("b", "greet"), "kind", json!("response"));
+    let mut answer = with(command("b", "send_message"), "kind", json!("response"));
     answer["from"] = json!("news");
     answer["correlation_id"] = sent["id"].clone();
     stage.put(&name(5, 2), &[answer]);

@@ -41,7 +41,7 @@ function play({ Client }) {
     broken: (message) => { note(message); throw new Error("no such price"); },
     forward: (message) => {
       const rest = { orderKey: "chat-1", dedupKey: "d-1", priority: 3, expiresIn: 60 };
-      bot.send({ to: "news", name: "greet", payload: { text: "hello" }, ...rest });
+      bot.send({ to: "news", name: "send_message", payload: { text: "hello" }, ...rest });
       message.ack();
     },
     many: (message) => {

@@ -70,7 +70,7 @@ def broken(message):
 
 
 def forward(message):
-    bot.send("news", "greet", {"text": "hello"}, order_key="chat-1", dedup_key="d-1", priority=3, expires_in=60)
+    bot.send("news", "send_message", {"text": "hello"}, order_key="chat-1", dedup_key="d-1", priority=3, expires_in=60)
     message.ack()
 
 

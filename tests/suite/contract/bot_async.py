@@ -75,7 +75,7 @@ async def main():
 
     async def forward(message):
         fields = {"order_key": "chat-1", "dedup_key": "d-1", "priority": 3, "expires_in": 60}
-        await bot.send("news", "greet", {"text": "hello"}, **fields)
+        await bot.send("news", "send_message", {"text": "hello"}, **fields)
         await message.ack()
 
     async def many(message):

@@ -46,6 +46,40 @@ for_clients! {
     shell Shell,
 }
 
+// A script has no command for this.
+#[test]
+fn bots_in_two_languages_write_to_each_other() {
+    for (one, other) in [
+        (Speaker::Python, Speaker::NodeImport),
+        (Speaker::NodeRequire, Speaker::PythonAsync),
+    ] {
+        let Some(home) = played(one) else { return };
+        let Some(words) = other.command(&home.base().join("other")) else {
+            return;
+        };
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let log = format!("CONTRACT_LOG={}", home.base().join("other/log").display());
+        home.ok(&[
+            &["bot", "create", "news", "--no-start", "--env", &log, "--"],
+            &words[..],
+        ]
+        .concat());
+        home.set("news", &["ready.when=signal", "accept_from=shop"]);
+        home.ok(&["bot", "start", "news"]);
+        post(&home, &[command("a", "forward")]);
+        wait_until("the answer is heard", &home, || {
+            noted(&home).len() == 1 && is_at_rest(&home)
+        });
+        let heard = fs::read_to_string(home.base().join("other/log")).unwrap();
+        let heard: Value = serde_json::from_str(heard.trim()).unwrap();
+        assert_eq!((&heard["from"], &heard["priority"]), (&json!("shop"), &json!(3)));
+        let answer = fs::read_to_string(home.base().join("log")).unwrap();
+        let answer: Value = serde_json::from_str(answer.trim()).unwrap();
+        assert_eq!((&answer["from"], &answer["kind"]), (&json!("news"), &json!("response")));
+        assert_eq!(answer["correlation_id"], heard["id"]);
+    }
+}
+
 /// A supervisor and the bot of the contract; None where this bot cannot be played.
 fn played(speaker: Speaker) -> Option<Home> {
     let home = Home::with_settings(FAST);
