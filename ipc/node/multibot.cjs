@@ -32,6 +32,8 @@ const FAIR_EVERY = 16;
 const RESCAN_S = 30;
 const POLL_S = 1;
 const HEARTBEAT_S = 10;
+// How long the stop signal may be behind the message that it comes with.
+const SIGNAL_S = 0.5;
 
 const VARIABLES = ["BOT_ID", "MULTIBOT_RUN_ID", "MULTIBOT_INBOX", "MULTIBOT_OUTBOX", "MULTIBOT_HEARTBEAT"];
 const KINDS = ["command", "response", "event", "heartbeat", "error"];
@@ -70,6 +72,11 @@ function isObject(value) {
 }
 
 const now = () => Date.now() / 1000;
+/** Waits for a promise, so many seconds at most. */
+const within = (wait, promise) => new Promise((resolve) => {
+  const timer = setTimeout(resolve, wait * 1000);
+  promise.then(() => { clearTimeout(timer); resolve(); });
+});
 const pause = (wait) => new Promise((resolve) => setTimeout(resolve, wait * 1000));
 const tell = (line) => console.error(`multibot: ${line}`);
 
@@ -284,9 +291,12 @@ class ClaimedFile {
     return [priority, micros, number + BigInt(this.envelopes.indexOf(envelope))];
   }
 
-  /** The order keys of what was refused and lies here still, each with the place of its message. */
+  /**
+   * The order keys of what was refused, each with the place of its message. Settled or not: it may be on its way back,
+   * past what else stands in this file.
+   */
   givenBack() {
-    const back = this.envelopes.filter((it) => this.refused.has(it.id) && !this.acked.has(it.id) && it.order_key);
+    const back = this.envelopes.filter((it) => this.refused.has(it.id) && it.order_key);
     return back.map((it) => ({ key: orderKey(it), place: this.place(it) }));
   }
 
@@ -774,8 +784,11 @@ class Client {
    */
   async run(handlers = {}, options = {}) {
     const { onShutdown, heartbeat = HEARTBEAT_S, sigterm = false } = options;
-    // It stays when the loop has ended: message and signal come together, and the later one must not kill.
-    if (sigterm) process.on("SIGTERM", () => this.stop());
+    const signal = new Promise((resolve) => {
+      if (!sigterm) return;
+      // It stays when the loop has ended: the signal may come again.
+      process.on("SIGTERM", () => { this.stop(); resolve(); });
+    });
     const quiet = heartbeat === null ? () => {} : this.beatEvery(heartbeat);
     let isTold = false;
     try {
@@ -786,6 +799,8 @@ class Client {
         await this._handle(message, new Map(Object.entries(handlers)), options);
       }
       if (sigterm && !isTold) await onShutdown?.("graceful", null);
+      // Message and signal come together; a process that is just ending could not take the later one any more.
+      if (sigterm && isTold) await within(SIGNAL_S, signal);
     } finally {
       quiet();
     }
