@@ -320,9 +320,10 @@ class _File:
         return (priority, micros, number + self.envelopes.index(envelope))
 
     def given_back(self):
-        """The order keys of what was refused and lies here still, each with the place of its message."""
-        return [(_order_key(it), self.place(it)) for it in self.envelopes
-                if it["id"] in self.refused and it["id"] not in self.acked and "order_key" in it]
+        """The order keys of what was refused, each with the place of its message. Settled or not: it may be on its
+        way back, past what else stands in this file."""
+        refused = [it for it in self.envelopes if it["id"] in self.refused and "order_key" in it]
+        return [(_order_key(it), self.place(it)) for it in refused]
 
     @property
     def progress(self):

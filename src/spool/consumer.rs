@@ -283,13 +283,14 @@ impl Consumer {
                 continue;
             }
             let progress = Progress::read(claimed.path())?;
-            if !progress.has_unsettled() {
+            if !progress.has_failed() {
                 continue;
             }
             let name = base_name(&claimed);
             let envelopes = claimed.read(&self.defaults(now)).unwrap_or_default();
             for (place, envelope) in envelopes.iter().enumerate() {
-                if progress.of(&envelope.id) == Some(Mark::Failed)
+                // Settled or not: it may be on its way back, past what else stands in this file.
+                if progress.was_failed(&envelope.id)
                     && let Some(key) = OrderKey::of(envelope)
                 {
                     found.push((key, name.piece(place, envelope.attempt)));

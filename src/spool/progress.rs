@@ -67,9 +67,16 @@ impl Progress {
         self.lines.iter().any(|(marked, _)| marked == id)
     }
 
-    /// Whether an envelope was answered negatively and that is not settled.
-    pub(super) fn has_unsettled(&self) -> bool {
-        self.lines.iter().any(|(id, _)| self.of(id) == Some(Mark::Failed))
+    /// Whether this envelope was answered negatively, settled since or not.
+    pub(super) fn was_failed(&self, id: &str) -> bool {
+        self.lines
+            .iter()
+            .any(|(marked, mark)| marked == id && *mark == Mark::Failed)
+    }
+
+    /// Whether any envelope was.
+    pub(super) fn has_failed(&self) -> bool {
+        self.lines.iter().any(|(_, mark)| *mark == Mark::Failed)
     }
 
     /// Reads the progress of a claimed file; one without a progress file has made none.
@@ -159,8 +166,9 @@ mod tests {
         ] {
             assert_eq!(Progress::parse(text).of(id), mark, "{text:?}");
         }
-        assert!(Progress::parse("-a\nb\n").has_unsettled());
-        assert!(!Progress::parse("-a\nb\na\n").has_unsettled());
+        let settled = Progress::parse("-a\nb\na\n");
+        assert!(settled.has_failed() && settled.was_failed("a") && !settled.was_failed("b"));
+        assert!(!Progress::parse("a\nb\n").has_failed());
     }
 
     #[test]

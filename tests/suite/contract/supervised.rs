@@ -31,6 +31,11 @@ macro_rules! for_clients {
             }
 
             #[test]
+            fn lets_nothing_pass_what_is_on_its_way_back() {
+                super::lets_nothing_pass_what_is_on_its_way_back(Speaker::$speaker);
+            }
+
+            #[test]
             fn keeps_the_order_of_a_chat() {
                 super::keeps_the_order_of_a_chat(Speaker::$speaker);
             }
@@ -85,8 +90,13 @@ fn played(speaker: Speaker) -> Option<Home> {
     let home = Home::with_settings(FAST);
     let command = speaker.command(&home.base().join("bot"))?;
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
-    let log = format!("CONTRACT_LOG={}", home.base().join("log").display());
-    home.ok(&[&["bot", "create", "shop", "--env", &log, "--"], &words[..]].concat());
+    let variable = |name: &str, file: &str| format!("{name}={}", home.base().join(file).display());
+    let (log, gate) = (variable("CONTRACT_LOG", "log"), variable("CONTRACT_GATE", "gate"));
+    home.ok(&[
+        &["bot", "create", "shop", "--env", &log, "--env", &gate, "--"],
+        &words[..],
+    ]
+    .concat());
     home.set("shop", &["ready.when=signal", "queue.retry_delay=20ms"]);
     home.ok(&["start"]);
     Some(home)
@@ -159,6 +169,25 @@ fn gives_up_what_fails_for_good_or_too_often(speaker: Speaker) {
     }
     wait_until("both are dead letters", &home, || home.bot("shop")["dead"] == 2);
     wait_until("nothing else is left", &home, || is_at_rest(&home));
+}
+
+/// The first message is given back and is due again while the bot is still at the second one of that file.
+fn lets_nothing_pass_what_is_on_its_way_back(speaker: Speaker) {
+    let Some(home) = played(speaker) else { return };
+    let batch = [
+        in_order(command("a", "later")),
+        command("b", "wait"),
+        in_order(command("c", "note")),
+    ];
+    post(&home, &batch);
+    let count = |folder: &str| fs::read_dir(home.path("ipc/shop/inbox").join(folder)).unwrap().count();
+    wait_until("the first waits in new/", &home, || {
+        noted(&home).len() == 2 && count("new") == 1
+    });
+    home.write("gate", "");
+    wait_until("all is done", &home, || noted(&home).len() == 4 && is_at_rest(&home));
+    let ids: Vec<String> = noted(&home).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, ["a", "b", "a", "c"]);
 }
 
 fn keeps_the_order_of_a_chat(speaker: Speaker) {
