@@ -63,6 +63,7 @@ for_clients! {
         notes_its_progress_in_a_file_of_several,
         removes_a_file_when_the_supervisor_has_settled_the_rest,
         ignores_a_torn_line_of_progress,
+        looks_anew_after_something_was_given_back,
         gets_a_message_again_after_a_crash_before_the_ack,
         takes_up_what_its_run_had_claimed,
     }
@@ -379,15 +380,36 @@ fn removes_a_file_when_the_supervisor_has_settled_the_rest(speaker: Speaker) {
 
 fn ignores_a_torn_line_of_progress(speaker: Speaker) {
     let Some(mut stage) = Stage::open(speaker) else { return };
-    let batch = ["a", "b", "b-2"].map(|id| command(id, "note"));
+    let batch = [command("a", "note"), command("b", "note"), command("bc", "hang")];
     stage.put(&name(5, 1), &batch);
     let claimed = stage.claimed(&name(5, 1));
     fs::rename(stage.path("inbox/new").join(name(5, 1)), stage.path(&claimed)).unwrap();
     fs::write(stage.path(&format!("{claimed}.acked")), "a\nb").unwrap();
     stage.start();
-    stage.until("the rest is done", |stage| {
-        stage.noted() == ["b", "b-2"] && stage.is_empty()
-    });
+    stage.until("it is at the last", |stage| stage.noted() == ["b", "bc"]);
+    let acked = stage.acked(&name(5, 1));
+    assert_eq!(acked.lines().filter(|line| ["a", "b", "bc"].contains(line)).count(), 2);
+    assert!(acked.ends_with("\nb\n"), "{acked:?}");
+}
+
+fn looks_anew_after_something_was_given_back(speaker: Speaker) {
+    let Some(mut stage) = Stage::open(speaker) else { return };
+    stage.put(&name(5, 1), &[in_order(failing("a", json!({"message": "no"})))]);
+    stage.put(&name(5, 2), &[command("b", "wait")]);
+    stage.put(&name(5, 3), &[in_order(command("c", "note"))]);
+    stage.start();
+    stage.until("it is at the second", |stage| stage.noted() == ["a", "b"]);
+    // The supervisor has moved the first on, and it is due already.
+    stage.put(
+        &name(5, 1).replace(".1.ndjson", ".2.ndjson"),
+        &[in_order(command("a", "note"))],
+    );
+    let claimed = stage.claimed(&name(5, 1));
+    fs::remove_file(stage.path(&claimed)).unwrap();
+    fs::remove_file(stage.path(&format!("{claimed}.acked"))).unwrap();
+    fs::write(stage.path("gate"), "").unwrap();
+    stage.until("all are done", |stage| stage.noted().len() == 4 && stage.is_empty());
+    assert_eq!(stage.noted(), ["a", "b", "a", "c"]);
 }
 
 fn keeps_the_order_behind_a_message_that_failed(speaker: Speaker) {
