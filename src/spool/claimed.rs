@@ -10,11 +10,14 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 
+use super::consumer::base_name;
 use super::envelope::{Defaults, Fault, from_line};
 use super::mailbox::Mailbox;
+use super::name::FileName;
 use super::{Error, Result, file};
 use crate::model::limits::{ENVELOPES_PER_FILE_MAX, MAILBOX_FILE_BYTES_MAX};
 use crate::model::message::Envelope;
@@ -136,6 +139,43 @@ impl Claimed {
                 Err(ReadError::Unreadable(Unreadable::TooLong { bytes }))
             }
             _ => Ok(bytes),
+        }
+    }
+}
+
+/// A claimed file in the hands of several who each see to a part of what it holds: history, answers, mail for
+/// others. It is finished when the last of them lets go of it. A process that is killed lets go of nothing, so
+/// the file comes again.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<Held>);
+
+#[derive(Debug)]
+struct Held(Mutex<Option<Claimed>>);
+
+impl Shared {
+    pub fn new(claimed: Claimed) -> Shared {
+        Shared(Arc::new(Held(Mutex::new(Some(claimed)))))
+    }
+
+    /// A part could not be done: the file stays claimed and is read again by the next start, whatever the
+    /// others do.
+    pub fn keep(&self) {
+        if let Ok(mut claimed) = self.0.0.lock() {
+            claimed.take();
+        }
+    }
+
+    /// The name under which it came, in multibot's own form; None for one that is kept.
+    pub(super) fn base_name(&self) -> Option<FileName> {
+        self.0.0.lock().ok()?.as_ref().map(base_name)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Ok(Some(claimed)) = self.0.get_mut().map(Option::take) {
+            // What cannot be removed now is handled once more; nothing is lost by that.
+            let _ = claimed.finish();
         }
     }
 }

@@ -49,7 +49,7 @@ use crate::model::units::{Stamp, show_size};
 
 pub use crate::model::queue::Durability;
 pub use census::Census;
-pub use claimed::{Claimed, ReadError, Unreadable};
+pub use claimed::{Claimed, ReadError, Shared, Unreadable};
 pub use consumer::{Consumer, Received};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use envelope::{Defaults, Fault};

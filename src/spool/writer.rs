@@ -11,8 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use super::Result;
-use super::claimed::Claimed;
-use super::consumer::base_name;
+use super::claimed::Shared;
 use super::dead_letters::DeadLetters;
 use super::envelope::to_line;
 use super::mailbox::{Mailbox, Poster};
@@ -27,7 +26,7 @@ use crate::model::units::Stamp;
 /// What one file of an outbox has for others.
 pub struct Parcel {
     /// The file; None for messages that stand in no file any more.
-    pub claimed: Option<Claimed>,
+    pub claimed: Option<Shared>,
     pub deliveries: Vec<Delivery>,
     /// What goes nowhere, and why.
     pub refused: Vec<(Envelope, String)>,
@@ -162,10 +161,8 @@ fn deliver(poster: &mut Poster, batch: Vec<Open>, parcels: &mut [Parcel]) {
 
 /// Keeps what was refused, then finishes the file that it came in.
 fn close(parcel: Parcel, tell: &impl Fn(&str)) -> Result<()> {
-    let base = match &parcel.claimed {
-        Some(claimed) => base_name(claimed),
-        None => FileName::of("outbox".as_ref(), parcel.now),
-    };
+    let base = parcel.claimed.as_ref().and_then(Shared::base_name);
+    let base = base.unwrap_or_else(|| FileName::of("outbox".as_ref(), parcel.now));
     for (envelope, reason) in parcel.refused {
         tell(&format!(
             "{} from {} to {} became a dead letter: {reason}",
@@ -174,9 +171,12 @@ fn close(parcel: Parcel, tell: &impl Fn(&str)) -> Result<()> {
         // A name that stands for this message, also when its file is delivered once more.
         let name = FileName::of(format!("{} {}", envelope.id, envelope.to).as_ref(), base.posted_at());
         let grave = Grave { name, envelope, reason };
-        parcel.dead.keep(&grave, "outbox", parcel.now)?;
+        if let Err(error) = parcel.dead.keep(&grave, "outbox", parcel.now) {
+            parcel.claimed.iter().for_each(Shared::keep);
+            return Err(error);
+        }
     }
-    parcel.claimed.map_or(Ok(()), Claimed::finish)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -218,7 +218,7 @@ mod tests {
                 envelope,
             };
             parcels.push(Parcel {
-                claimed: Some(claimed),
+                claimed: Some(Shared::new(claimed)),
                 deliveries: vec![to(&inbox, &RULES, to_a), to(&small, &tight, to_b)],
                 refused: vec![(refused, "no bot ghost".to_owned())],
                 dead: dead.clone(),

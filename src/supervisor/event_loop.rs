@@ -40,6 +40,11 @@ pub struct Supervisor<H: Host> {
     pub(super) swept_at: Moment,
     pub(super) facts: Vec<Fact>,
     pub(super) replies: Vec<Envelope>,
+    /// The outbox file that is being read.
+    pub(super) in_hand: Option<H::Claim>,
+    /// Files of which the facts, and of which the answers, are not handed on yet.
+    pub(super) recording: Vec<H::Claim>,
+    pub(super) answering: Vec<H::Claim>,
     /// When the next snapshot is due; None while nothing has changed since the last one.
     pub(super) publish_at: Option<Moment>,
     pub(super) published_at: Moment,
@@ -73,6 +78,9 @@ impl<H: Host> Supervisor<H> {
             swept_at: now,
             facts: Vec::new(),
             replies: Vec::new(),
+            in_hand: None,
+            recording: Vec::new(),
+            answering: Vec::new(),
             publish_at: Some(now),
             published_at: Moment(0),
             targets_changed: false,
@@ -375,10 +383,7 @@ impl<H: Host> Supervisor<H> {
     pub(super) fn settle(&mut self) {
         self.read_some();
         self.launch_due();
-        if !self.facts.is_empty() {
-            let facts = std::mem::take(&mut self.facts);
-            self.host.record(facts);
-        }
+        self.record();
         if std::mem::take(&mut self.targets_changed) {
             self.host.watch_usage(self.usage_targets());
         }

@@ -114,8 +114,8 @@ pub enum Remnant {
 
 /// The world, as the supervisor's loop may touch it.
 pub trait Host {
-    /// A claimed mailbox file.
-    type Claim;
+    /// A claimed mailbox file, finished when every copy of it is gone.
+    type Claim: Clone;
     /// A posted message that may still be taken back.
     type Posted;
 
@@ -155,7 +155,6 @@ pub trait Host {
 
     /// The next file of a bot's outbox, or of the supervisor's inbox for None.
     fn next_mail(&mut self, bot: Option<&BotId>) -> Option<Mail<Self::Claim>>;
-    fn finish(&mut self, claim: Self::Claim);
     /// Posts a command to a bot; durable commands survive a crash of the host.
     fn post(&mut self, bot: &BotId, envelope: Envelope, durable: bool) -> Result<Self::Posted, String>;
     /// Takes a message back if nobody has claimed it.
@@ -179,7 +178,7 @@ pub trait Host {
     ) -> (usize, Vec<Buried>);
     /// Puts what is due back into a bot's inbox; says what has expired, and when more is due.
     fn release_due(&mut self, bot: &BotId) -> Result<(Vec<Buried>, Option<Stamp>), String>;
-    /// Delivers what a bot has for others, then finishes the file that it came in, if it came in one.
+    /// Delivers what a bot has for others, and lets go of the file that it came in, if it came in one.
     fn deliver(&mut self, sender: &BotId, claim: Option<Self::Claim>, outgoing: Outgoing);
     /// Makes anew and watches what was removed of a bot's folders; whether something was.
     fn mend(&mut self, bot: &BotId) -> Result<bool, String>;
@@ -189,8 +188,9 @@ pub trait Host {
     fn hints_lost(&mut self);
 
     /// Publishes a snapshot, and after it the answers that had to wait for it.
-    fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>);
-    fn record(&mut self, facts: Vec<Fact>);
+    /// Both let go of the files in which the answers and facts came when these are written.
+    fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>, claims: Vec<Self::Claim>);
+    fn record(&mut self, facts: Vec<Fact>, claims: Vec<Self::Claim>);
     /// Notes what the supervisor did to a bot unasked, beside what operators did.
     fn audit(&mut self, action: &str, bot: &BotId, detail: &str);
     /// Tells the sampler whom to look at.

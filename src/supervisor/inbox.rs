@@ -225,7 +225,7 @@ impl<H: Host> Supervisor<H> {
         if answer.to != bot.as_str() && self.is_bot(&answer.to) {
             let mut outgoing = Outgoing::default();
             self.route(bot, answer, &mut outgoing);
-            self.host.deliver(bot, None, outgoing);
+            self.host.deliver(bot, self.in_hand.clone(), outgoing);
             return;
         }
         if answer.correlation_id.as_deref().is_some_and(is_ulid) {

@@ -13,7 +13,7 @@ use crate::spool::is_ulid;
 
 use super::event_loop::Supervisor;
 use super::fleet::{Member, Speaks};
-use super::host::Host;
+use super::host::{Host, Mail};
 use super::leave::{Parting, Upgrade};
 use super::machine::{Event, Phase, StopMode, Then};
 use super::routes::Outgoing;
@@ -68,20 +68,33 @@ impl<H: Host> Supervisor<H> {
             let Some(mail) = self.host.next_mail(owner) else {
                 return false;
             };
-            let mut outgoing = Outgoing::default();
-            for envelope in mail.envelopes {
-                match owner {
-                    Some(bot) if self.is_for_others(bot, &envelope) => self.route(bot, envelope, &mut outgoing),
-                    Some(bot) => self.hear(bot, envelope),
-                    None => self.obey(envelope),
-                }
-            }
             match owner {
-                Some(bot) if !outgoing.is_empty() => self.host.deliver(bot, Some(mail.claim), outgoing),
-                Some(_) | None => self.host.finish(mail.claim),
+                Some(bot) => self.read_file(bot, mail),
+                // A command that was begun is not obeyed again by the next supervisor.
+                None => mail.envelopes.into_iter().for_each(|envelope| self.obey(envelope)),
             }
         }
         true
+    }
+
+    /// One file of an outbox. It is finished when everything in it is in the history, answered and delivered.
+    fn read_file(&mut self, bot: &BotId, mail: Mail<H::Claim>) {
+        self.in_hand = Some(mail.claim.clone());
+        let mut outgoing = Outgoing::default();
+        for envelope in mail.envelopes {
+            if self.is_for_others(bot, &envelope) {
+                self.route(bot, envelope, &mut outgoing);
+            } else {
+                self.hear(bot, envelope);
+            }
+        }
+        self.in_hand = None;
+        if !outgoing.is_empty() {
+            self.host.deliver(bot, Some(mail.claim.clone()), outgoing);
+        }
+        self.recording.push(mail.claim.clone());
+        self.answering.push(mail.claim);
+        self.touch();
     }
 
     /// One envelope from a bot.

@@ -10,7 +10,7 @@ use crate::model::bot::{BotId, RunId};
 use crate::model::message::Envelope;
 use crate::model::queue::QueuePolicy;
 use crate::model::units::Stamp;
-use crate::spool::{Claimed, DeadLetters, Defaults, Delivery, Failure, Mailbox, Parcel, ReadError, RunEnd, Settled};
+use crate::spool::{DeadLetters, Defaults, Delivery, Failure, Mailbox, Parcel, ReadError, RunEnd, Settled, Shared};
 
 use super::host::{BoxCounts, Buried, Mail};
 use super::mail::SUPERVISOR;
@@ -111,7 +111,7 @@ impl ProcessHost {
     }
 
     /// The next file of a bot's outbox, or of the supervisor's inbox; what is no message is set aside.
-    pub(super) fn read_next(&mut self, bot: Option<&BotId>) -> Option<Mail<Claimed>> {
+    pub(super) fn read_next(&mut self, bot: Option<&BotId>) -> Option<Mail<Shared>> {
         let (mailbox, dead) = self.mailbox_of(bot);
         if self.backlog.get(&bot.cloned()).is_none_or(VecDeque::is_empty) {
             let entries = mailbox.scan().unwrap_or_else(|error| {
@@ -142,7 +142,7 @@ impl ProcessHost {
                     tracing::debug!("from {from}: {}", names.join(", "));
                     return Some(Mail {
                         envelopes,
-                        claim: claimed,
+                        claim: Shared::new(claimed),
                     });
                 }
                 Err(ReadError::Unreadable(why)) => {
@@ -215,7 +215,7 @@ impl ProcessHost {
         Ok((buried.collect(), done.next_due))
     }
 
-    pub(super) fn send_on(&self, sender: &BotId, claimed: Option<Claimed>, outgoing: Outgoing) {
+    pub(super) fn send_on(&self, sender: &BotId, claimed: Option<Shared>, outgoing: Outgoing) {
         let home = &self.parts.home;
         let deliveries = outgoing.deliveries.into_iter().map(|(bot, policy, envelope)| Delivery {
             inbox: Mailbox::new(home.inbox_of(&bot)),

@@ -18,7 +18,7 @@ use crate::model::units::{Moment, Stamp};
 use crate::run::identity::boot_id;
 use crate::run::record::read_run;
 use crate::run::remains;
-use crate::spool::{Claimed, Durability, Entry, Mailbox, Posted, Poster, RunEnd, Settled, Writer};
+use crate::spool::{Durability, Entry, Mailbox, Posted, Poster, RunEnd, Settled, Shared, Writer};
 use crate::store::{Access, AuditEntry, Store};
 
 use super::environment::Account;
@@ -143,7 +143,7 @@ fn one_line(text: &str) -> String {
 }
 
 impl Host for ProcessHost {
-    type Claim = Claimed;
+    type Claim = Shared;
     type Posted = PostedTo;
 
     fn now(&self) -> Moment {
@@ -240,7 +240,7 @@ impl Host for ProcessHost {
         Ok(known.is_some())
     }
 
-    fn deliver(&mut self, sender: &BotId, claim: Option<Claimed>, outgoing: Outgoing) {
+    fn deliver(&mut self, sender: &BotId, claim: Option<Shared>, outgoing: Outgoing) {
         self.send_on(sender, claim, outgoing);
     }
 
@@ -310,14 +310,8 @@ impl Host for ProcessHost {
         }
     }
 
-    fn next_mail(&mut self, bot: Option<&BotId>) -> Option<Mail<Claimed>> {
+    fn next_mail(&mut self, bot: Option<&BotId>) -> Option<Mail<Shared>> {
         self.read_next(bot)
-    }
-
-    fn finish(&mut self, claim: Claimed) {
-        if let Err(error) = claim.finish() {
-            tracing::error!("{error}");
-        }
     }
 
     fn post(&mut self, bot: &BotId, envelope: Envelope, durable: bool) -> Result<PostedTo, String> {
@@ -368,15 +362,15 @@ impl Host for ProcessHost {
         self.parts.publisher.flush();
     }
 
-    fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>) {
+    fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>, claims: Vec<Shared>) {
         if let Some(observe) = &self.parts.observer {
             observe(&snapshot);
         }
-        self.parts.publisher.publish(snapshot, replies);
+        self.parts.publisher.publish(snapshot, replies, claims);
     }
 
-    fn record(&mut self, facts: Vec<Fact>) {
-        self.parts.recorder.record(facts);
+    fn record(&mut self, facts: Vec<Fact>, claims: Vec<Shared>) {
+        self.parts.recorder.record(facts, claims);
     }
 
     fn audit(&mut self, action: &str, bot: &BotId, detail: &str) {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::model::limits::REPLY_AGE_MAX;
 use crate::model::message::Envelope;
+use crate::spool::Shared;
 use crate::spool::envelope::to_value;
 use crate::spool::replies::{sweep_replies, write_reply};
 
@@ -19,7 +20,7 @@ use super::snapshot::Snapshot;
 
 /// What the thread is given.
 enum Order {
-    Publish(Issue),
+    Publish(Box<Issue>),
     /// Answered when everything before it is written.
     Flush(Sender<()>),
 }
@@ -28,6 +29,8 @@ enum Order {
 struct Issue {
     snapshot: Snapshot,
     replies: Vec<Envelope>,
+    /// The files that the answers came in.
+    claims: Vec<Shared>,
 }
 
 /// Publishes until it is dropped; dropping it waits until everything is written.
@@ -49,10 +52,14 @@ impl Publisher {
         })
     }
 
-    pub fn publish(&self, snapshot: Snapshot, replies: Vec<Envelope>) {
+    pub fn publish(&self, snapshot: Snapshot, replies: Vec<Envelope>, claims: Vec<Shared>) {
         if let Some(sender) = &self.sender {
             // The thread ends only when this sender is dropped.
-            let _ = sender.send(Order::Publish(Issue { snapshot, replies }));
+            let _ = sender.send(Order::Publish(Box::new(Issue {
+                snapshot,
+                replies,
+                claims,
+            })));
         }
     }
 
@@ -88,12 +95,13 @@ fn publish_all(queue: &Receiver<Order>, path: &Path, replies_dir: &Path) {
     // The newest snapshot, while it is not written.
     let mut newest = None;
     while let Some(first) = next(queue, newest.is_some()) {
-        let (mut waiting, mut replies) = (Vec::new(), Vec::new());
+        let (mut waiting, mut replies, mut claims) = (Vec::new(), Vec::new(), Vec::new());
         let is_told = newest.is_some();
         for order in first.into_iter().chain(queue.try_iter()) {
             match order {
                 Order::Publish(issue) => {
                     replies.extend(issue.replies);
+                    claims.extend(issue.claims);
                     newest = Some(issue.snapshot);
                 }
                 Order::Flush(done) => waiting.push(done),
@@ -120,8 +128,10 @@ fn publish_all(queue: &Receiver<Order>, path: &Path, replies_dir: &Path) {
             };
             if let Err(error) = write_reply(replies_dir, &id, &to_value(&reply)) {
                 tracing::error!("cannot answer {id}: {error}");
+                claims.iter().for_each(Shared::keep);
             }
         }
+        drop(claims);
         for done in waiting {
             let _ = done.send(());
         }

@@ -4,12 +4,13 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::model::fact::Fact;
 use crate::model::units::Stamp;
+use crate::spool::Shared;
 use crate::store::{Access, AuditEntry, Store};
 
 /// Events older than this are dropped.
@@ -21,7 +22,8 @@ const PRUNE_EVERY: usize = 10_000;
 
 /// One thing to be written.
 enum Entry {
-    Facts(Vec<Fact>),
+    /// With the files that they came in.
+    Facts(Vec<Fact>, Vec<Shared>),
     Audit(AuditEntry),
 }
 
@@ -46,8 +48,8 @@ impl Recorder {
         })
     }
 
-    pub fn record(&self, facts: Vec<Fact>) {
-        self.send(Entry::Facts(facts));
+    pub fn record(&self, facts: Vec<Fact>, claims: Vec<Shared>) {
+        self.send(Entry::Facts(facts, claims));
     }
 
     pub fn audit(&self, entry: AuditEntry) {
@@ -80,13 +82,29 @@ impl Drop for Recorder {
     }
 }
 
+/// How soon a history that could not be written is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Facts that are kept while the history cannot be written; what is older is then lost to it.
+const WAITING_MAX: usize = 50_000;
+
+/// What is not in the store yet.
+#[derive(Default)]
+struct Waiting {
+    facts: Vec<Fact>,
+    claims: Vec<Shared>,
+}
+
 fn record_all(queue: &Receiver<Entry>, history: &Store, audit: &Store) {
     let mut until_prune = 0;
-    while let Ok(first) = queue.recv() {
-        let mut facts = Vec::new();
-        for entry in std::iter::once(first).chain(queue.try_iter()) {
+    let mut waiting = Waiting::default();
+    while let Some(first) = next(queue, !waiting.facts.is_empty()) {
+        let is_told = !waiting.facts.is_empty();
+        for entry in first.into_iter().chain(queue.try_iter()) {
             match entry {
-                Entry::Facts(more) => facts.extend(more),
+                Entry::Facts(facts, claims) => {
+                    waiting.facts.extend(facts);
+                    waiting.claims.extend(claims);
+                }
                 Entry::Audit(entry) => {
                     if let Err(error) = audit.audit().append(&entry) {
                         tracing::error!("{} is not in the audit: {error}", entry.action);
@@ -94,17 +112,45 @@ fn record_all(queue: &Receiver<Entry>, history: &Store, audit: &Store) {
                 }
             }
         }
-        let Some(newest) = facts.last().map(|fact| fact.at) else {
-            continue;
-        };
-        if let Err(error) = history.events().append(&facts) {
-            tracing::error!("{} events are not in the history: {error}", facts.len());
+        if let Some(newest) = waiting.facts.last().map(|fact| fact.at) {
+            if let Err(error) = history.events().append(&waiting.facts) {
+                if !is_told {
+                    tracing::error!("{} events are not in the history yet: {error}", waiting.facts.len());
+                }
+                waiting.give_up_oldest();
+                continue;
+            }
+            if until_prune == 0 {
+                prune(history, newest);
+                until_prune = PRUNE_EVERY;
+            }
+            until_prune = until_prune.saturating_sub(waiting.facts.len());
         }
-        if until_prune == 0 {
-            prune(history, newest);
-            until_prune = PRUNE_EVERY;
+        // The files of what is recorded are let go with it.
+        waiting = Waiting::default();
+    }
+    waiting.claims.iter().for_each(Shared::keep);
+}
+
+/// The next entry; without one what waits is tried again. None when nothing more will come.
+fn next(queue: &Receiver<Entry>, is_waiting: bool) -> Option<Option<Entry>> {
+    if !is_waiting {
+        return queue.recv().ok().map(Some);
+    }
+    match queue.recv_timeout(RETRY_AFTER) {
+        Ok(entry) => Some(Some(entry)),
+        Err(RecvTimeoutError::Timeout) => Some(None),
+        Err(RecvTimeoutError::Disconnected) => None,
+    }
+}
+
+impl Waiting {
+    fn give_up_oldest(&mut self) {
+        let surplus = self.facts.len().saturating_sub(WAITING_MAX);
+        if surplus > 0 {
+            tracing::error!("{surplus} events are given up: the history cannot be written");
+            self.facts.drain(..surplus);
         }
-        until_prune = until_prune.saturating_sub(facts.len());
     }
 }
 

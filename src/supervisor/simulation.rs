@@ -15,7 +15,9 @@ mod publishing;
 mod random;
 mod stopping;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -127,6 +129,22 @@ struct Letter {
     is_retracted: bool,
 }
 
+/// A file in the hands of the loop, counted as long as anybody has it.
+struct Hold(Rc<Cell<usize>>);
+
+impl Hold {
+    fn of(count: &Rc<Cell<usize>>) -> Hold {
+        count.set(count.get() + 1);
+        Hold(Rc::clone(count))
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 /// One publication.
 #[derive(Clone, Debug)]
 struct Issue {
@@ -153,7 +171,8 @@ struct World {
     news: VecDeque<News>,
     /// The supervisor's inbox (None) and the bots' outboxes.
     mail: BTreeMap<Option<BotId>, VecDeque<Envelope>>,
-    claimed: BTreeSet<u64>,
+    /// How many files are in somebody's hands.
+    claimed: Rc<Cell<usize>>,
     serial: u64,
     launched: Vec<(Moment, BotId)>,
     orders: Vec<Order>,
@@ -192,7 +211,7 @@ impl World {
             ledgers: BTreeMap::new(),
             news: VecDeque::new(),
             mail: BTreeMap::new(),
-            claimed: BTreeSet::new(),
+            claimed: Rc::default(),
             serial: 0,
             launched: Vec::new(),
             orders: Vec::new(),
@@ -316,7 +335,7 @@ impl World {
 }
 
 impl Host for World {
-    type Claim = u64;
+    type Claim = Rc<Hold>;
     type Posted = usize;
 
     fn now(&self) -> Moment {
@@ -437,18 +456,12 @@ impl Host for World {
         self.shims.get(run).map(|shim| shim.pid)
     }
 
-    fn next_mail(&mut self, bot: Option<&BotId>) -> Option<Mail<u64>> {
+    fn next_mail(&mut self, bot: Option<&BotId>) -> Option<Mail<Rc<Hold>>> {
         let envelope = self.mail.get_mut(&bot.cloned())?.pop_front()?;
-        let claim = self.next_serial();
-        self.claimed.insert(claim);
         Some(Mail {
             envelopes: vec![envelope],
-            claim,
+            claim: Rc::new(Hold::of(&self.claimed)),
         })
-    }
-
-    fn finish(&mut self, claim: u64) {
-        assert!(self.claimed.remove(&claim), "a claim finished twice");
     }
 
     fn post(&mut self, bot: &BotId, envelope: Envelope, _durable: bool) -> Result<usize, String> {
@@ -511,10 +524,7 @@ impl Host for World {
         Ok(false)
     }
 
-    fn deliver(&mut self, _sender: &BotId, claim: Option<u64>, outgoing: Outgoing) {
-        if let Some(claim) = claim {
-            self.finish(claim);
-        }
+    fn deliver(&mut self, _sender: &BotId, _claim: Option<Rc<Hold>>, outgoing: Outgoing) {
         let delivered = outgoing
             .deliveries
             .into_iter()
@@ -527,7 +537,7 @@ impl Host for World {
 
     fn hints_lost(&mut self) {}
 
-    fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>) {
+    fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>, _claims: Vec<Rc<Hold>>) {
         self.issues.push(Issue {
             at: self.now,
             snapshot,
@@ -547,7 +557,7 @@ impl Host for World {
         self.audited.push(format!("{bot}: {action}: {detail}"));
     }
 
-    fn record(&mut self, facts: Vec<Fact>) {
+    fn record(&mut self, facts: Vec<Fact>, _claims: Vec<Rc<Hold>>) {
         self.facts.extend(facts);
     }
 

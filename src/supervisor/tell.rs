@@ -41,7 +41,16 @@ impl<H: Host> Supervisor<H> {
             bots,
         };
         let replies = std::mem::take(&mut self.replies);
-        self.host.publish(snapshot, replies);
+        let claims = std::mem::take(&mut self.answering);
+        self.host.publish(snapshot, replies, claims);
+    }
+
+    /// Hands the facts since the last time to the history.
+    pub(super) fn record(&mut self) {
+        if !self.facts.is_empty() || !self.recording.is_empty() {
+            let (facts, claims) = (std::mem::take(&mut self.facts), std::mem::take(&mut self.recording));
+            self.host.record(facts, claims);
+        }
     }
 
     pub(super) fn usage_targets(&self) -> Vec<UsageTarget> {

@@ -126,7 +126,7 @@ fn sent_to(to: &str, kind: Kind, is_answer: bool) -> Result<Vec<String>, String>
     outbox.push_back(envelope);
     simulation.hear(News::Outbox(id_of("shop")));
     let world = simulation.world();
-    assert!(world.claimed.is_empty());
+    assert!(world.claimed.get() == 0);
     assert!(
         world
             .delivered
