@@ -426,6 +426,13 @@ mod tests {
         covered
     }
 
+    /// A byte that is no text is shown as `\x00`, which tells nothing of a secret that is spelled alike.
+    fn without_escapes(line: &str) -> String {
+        let mut parts = line.split("\\x");
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |shown, part| shown + "\n" + part.get(2..).unwrap_or_default())
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(100))]
 
@@ -447,7 +454,8 @@ mod tests {
         #[test]
         fn no_secret_reaches_the_disk((secrets, text) in secrets_and_text()) {
             let long = texts(&written([text.as_slice()], &Mask::new(&secrets)));
-            for piece in long.iter().flat_map(|line| line.split("[masked]")) {
+            let readable: Vec<String> = long.iter().map(|line| without_escapes(line)).collect();
+            for piece in readable.iter().flat_map(|line| line.split("[masked]")) {
                 prop_assert!(!secrets.iter().any(|secret| piece.contains(secret.as_str())), "{piece:?}");
                 prop_assert!(!piece.contains(&TOKEN[TOKEN.len() - 35..]) || !piece.contains("123456:"), "{piece:?}");
             }

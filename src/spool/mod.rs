@@ -59,7 +59,7 @@ pub use later::{LaterName, OrderKey};
 pub use mailbox::{Counts, Mailbox, Posted, Poster};
 pub use name::{FileName, is_ulid};
 pub use recovery::RunEnd;
-pub use requeue::{Recovered, Released};
+pub use requeue::{Buried, Recovered, Released};
 pub use scan::Entry;
 pub use settle::Settled;
 pub use submit::Submitted;

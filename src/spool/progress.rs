@@ -67,6 +67,11 @@ impl Progress {
         self.lines.iter().any(|(marked, _)| marked == id)
     }
 
+    /// Whether an envelope was answered negatively and that is not settled.
+    pub(super) fn has_unsettled(&self) -> bool {
+        self.lines.iter().any(|(id, _)| self.of(id) == Some(Mark::Failed))
+    }
+
     /// Whether this envelope was answered negatively, settled since or not.
     pub(super) fn was_failed(&self, id: &str) -> bool {
         self.lines
@@ -166,7 +171,9 @@ mod tests {
         ] {
             assert_eq!(Progress::parse(text).of(id), mark, "{text:?}");
         }
+        assert!(Progress::parse("-a\nb\n").has_unsettled());
         let settled = Progress::parse("-a\nb\na\n");
+        assert!(!settled.has_unsettled());
         assert!(settled.has_failed() && settled.was_failed("a") && !settled.was_failed("b"));
         assert!(!Progress::parse("a\nb\n").has_failed());
     }

@@ -21,13 +21,32 @@ use crate::model::message::Envelope;
 use crate::model::queue::QueuePolicy;
 use crate::model::units::Stamp;
 
+/// A message, or a file that was none, that became a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buried {
+    /// The message's id, or the file's name.
+    pub id: String,
+    /// Who sent it and may wait for an answer; None for a file.
+    pub from: Option<String>,
+    pub reason: String,
+}
+
+impl Buried {
+    fn of(envelope: &Envelope, reason: String) -> Buried {
+        Buried {
+            id: envelope.id.clone(),
+            from: Some(envelope.from.clone()),
+            reason,
+        }
+    }
+}
+
 /// What a recovery did; what it could not do stays claimed and is tried again the next time.
 #[derive(Debug, Default)]
 pub struct Recovered {
     /// Messages that are delivered again.
     pub back: usize,
-    /// Messages and files that became dead letters: an id or a name, and the reason.
-    pub buried: Vec<(String, String)>,
+    pub buried: Vec<Buried>,
     pub errors: Vec<Error>,
 }
 
@@ -35,8 +54,8 @@ pub struct Recovered {
 #[derive(Debug, Default)]
 pub struct Released {
     pub back: usize,
-    /// Messages that have expired meanwhile, each with its reason.
-    pub buried: Vec<(Envelope, String)>,
+    /// Messages that have expired meanwhile.
+    pub buried: Vec<Buried>,
     /// When the next one is due.
     pub next_due: Option<Stamp>,
 }
@@ -97,7 +116,10 @@ impl Mailbox {
         self.carry_out(&plan, dead, defaults.now)?;
         Progress::end(claimed.path())?;
         done.back += plan.again.len() + plan.rest.map_or(0, |(_, rest)| rest.len());
-        let buried = plan.graves.into_iter().map(|grave| (grave.envelope.id, grave.reason));
+        let buried = plan
+            .graves
+            .into_iter()
+            .map(|grave| Buried::of(&grave.envelope, grave.reason));
         done.buried.extend(buried);
         Ok(())
     }
@@ -189,15 +211,11 @@ impl Mailbox {
                 Some((envelopes.remove(0), reason))
             });
             if let Some((envelope, reason)) = late {
-                let (name, kept) = (later.name, envelope.clone());
-                let grave = Grave {
-                    name,
-                    envelope,
-                    reason: reason.clone(),
-                };
+                let (name, buried) = (later.name, Buried::of(&envelope, reason.clone()));
+                let grave = Grave { name, envelope, reason };
                 dead.keep(&grave, "inbox", defaults.now)?;
                 file::remove(&path)?;
-                done.buried.push((kept, reason));
+                done.buried.push(buried);
                 continue;
             }
             let moved = file::move_into(&path, &self.new_dir(), |number| file::fitted(&posted, number, 0))?;
@@ -213,7 +231,11 @@ const NAMELESS: &str = "its name says not who claimed it";
 fn bury(dead: &DeadLetters, claimed: Claimed, why: &str, now: Stamp, done: &mut Recovered) -> Result<()> {
     let (name, path) = (claimed.name().to_string_lossy().into_owned(), claimed.path().to_owned());
     dead.bury(claimed, why, now)?;
-    done.buried.push((name, why.to_owned()));
+    done.buried.push(Buried {
+        id: name,
+        from: None,
+        reason: why.to_owned(),
+    });
     Progress::end(&path)
 }
 

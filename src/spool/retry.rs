@@ -109,7 +109,7 @@ fn fraction(id: &str, attempt: u32) -> f64 {
     f64::from(u16::from_le_bytes([digest[0], digest[1]])) / 65_536.0
 }
 
-fn later_by(now: Stamp, wait: Duration) -> Stamp {
+pub(super) fn later_by(now: Stamp, wait: Duration) -> Stamp {
     Stamp(
         now.0
             .saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)),

@@ -16,7 +16,7 @@ use super::name::FileName;
 use super::progress::{Mark, Progress, is_progress};
 use super::recovery::Grave;
 use super::requeue::split;
-use super::retry::{Verdict, judge};
+use super::retry::{Verdict, judge, later_by};
 use super::{Result, file};
 use crate::model::message::Envelope;
 use crate::model::queue::QueuePolicy;
@@ -68,7 +68,7 @@ impl Mailbox {
             return Ok(Settled::Undecided);
         }
         let verdict = judge(found.envelope.clone(), failure, &found.run, rules, defaults.now);
-        let settled = self.move_on(dead, &found.name, verdict, defaults.now)?;
+        let settled = self.move_on(dead, &found.name, verdict, rules, defaults)?;
         let path = found.claimed.path();
         if found.ids.len() <= 1 {
             Progress::end(path)?;
@@ -82,35 +82,78 @@ impl Mailbox {
         Ok(settled)
     }
 
-    fn move_on(&self, dead: &DeadLetters, name: &FileName, verdict: Verdict, now: Stamp) -> Result<Settled> {
+    fn move_on(
+        &self,
+        dead: &DeadLetters,
+        name: &FileName,
+        verdict: Verdict,
+        rules: &QueuePolicy,
+        defaults: &Defaults<'_>,
+    ) -> Result<Settled> {
         match verdict {
             Verdict::Later { envelope, due } => self.put_later(name, envelope, due),
-            Verdict::Behind(envelope) => {
-                let key = OrderKey::of(&envelope);
-                let earlier = self
-                    .later()?
-                    .into_iter()
-                    .filter(|later| key.is_some() && later.key == key && later.name.place() < name.place());
-                match earlier.map(|later| later.due()).max() {
-                    Some(due) => self.put_later(name, envelope, due),
-                    None => {
-                        self.put_back(name, std::slice::from_ref(&envelope))?;
-                        file::sync_dir(&self.new_dir())?;
-                        Ok(Settled::Back)
-                    }
-                }
-            }
+            Verdict::Behind(envelope) => self.put_behind(name, envelope, rules, defaults),
             Verdict::Bury { envelope, reason } => {
                 let grave = Grave {
                     name: name.clone(),
                     envelope,
                     reason: reason.clone(),
                 };
-                dead.keep(&grave, "inbox", now)?;
+                dead.keep(&grave, "inbox", defaults.now)?;
                 Ok(Settled::Buried { reason })
             }
             Verdict::Drop => Ok(Settled::Dropped),
         }
+    }
+
+    /// Puts a message behind what it must not overtake: due with it, or soon where that was not moved on yet, or
+    /// back at once where nothing of its key waits any more.
+    fn put_behind(
+        &self,
+        name: &FileName,
+        envelope: Envelope,
+        rules: &QueuePolicy,
+        defaults: &Defaults<'_>,
+    ) -> Result<Settled> {
+        let Some(key) = OrderKey::of(&envelope) else {
+            return self.put_later(name, envelope, later_by(defaults.now, rules.retry_delay));
+        };
+        let is_earlier = |other: &FileName| other.place() < name.place();
+        let later = self.later()?;
+        let earlier = later
+            .iter()
+            .filter(|later| later.key.as_ref() == Some(&key) && is_earlier(&later.name));
+        if let Some(due) = earlier.map(LaterName::due).max() {
+            return self.put_later(name, envelope, due);
+        }
+        if self.unsettled(&key, defaults)?.iter().any(is_earlier) {
+            return self.put_later(name, envelope, later_by(defaults.now, rules.retry_delay));
+        }
+        self.put_back(name, std::slice::from_ref(&envelope))?;
+        file::sync_dir(&self.new_dir())?;
+        Ok(Settled::Back)
+    }
+
+    /// The places of messages of this key that are marked as failed and not moved on.
+    fn unsettled(&self, key: &OrderKey, defaults: &Defaults<'_>) -> Result<Vec<FileName>> {
+        let mut found = Vec::new();
+        for file_name in file::entries(&self.cur_dir())? {
+            let Some((_, posted)) = split(&file_name).filter(|_| !is_progress(&file_name)) else {
+                continue;
+            };
+            let claimed = Claimed::found(self, &file_name, posted);
+            let progress = Progress::read(claimed.path())?;
+            if !progress.has_unsettled() {
+                continue;
+            }
+            let base = base_name(&claimed);
+            for (place, envelope) in claimed.read(defaults).unwrap_or_default().iter().enumerate() {
+                if progress.of(&envelope.id) == Some(Mark::Failed) && OrderKey::of(envelope).as_ref() == Some(key) {
+                    found.push(base.piece(place, envelope.attempt));
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn put_later(&self, name: &FileName, envelope: Envelope, due: Stamp) -> Result<Settled> {

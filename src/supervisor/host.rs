@@ -8,7 +8,7 @@ use crate::model::fact::Fact;
 use crate::model::message::Envelope;
 use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp};
-use crate::spool::{RunEnd, Settled};
+use crate::spool::{Buried, RunEnd, Settled};
 
 use super::ledger::Ledger;
 use super::machine::{Hold, SpawnFailure};
@@ -52,9 +52,6 @@ pub struct BoxCounts {
     pub next_due: Option<Stamp>,
     pub dead: u64,
 }
-
-/// The id of a message that became a dead letter, and why.
-pub type Buried = (String, String);
 
 /// A run to be started.
 pub struct Launch<'a> {

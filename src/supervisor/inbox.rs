@@ -9,13 +9,12 @@ use std::time::Duration;
 use crate::model::bot::{BotId, End, RunId};
 use crate::model::message::{Envelope, Kind};
 use crate::model::units::{Moment, Stamp};
-use crate::spool::{RunEnd, Settled, is_ulid};
+use crate::spool::{Buried, RunEnd, Settled, is_ulid};
 
 use super::event_loop::Supervisor;
 use super::fleet::Member;
 use super::host::Host;
 use super::machine::{Because, Phase};
-use super::mail::SUPERVISOR;
 use super::routes::Outgoing;
 
 /// How soon the disk is asked again after it refused.
@@ -97,8 +96,8 @@ impl<H: Host> Supervisor<H> {
         if back > 0 {
             self.host.log(&format!("{bot}: {back} messages are delivered again"));
         }
-        for (id, reason) in buried {
-            self.bury(bot, &id, &reason);
+        for letter in buried {
+            self.bury(bot, letter);
         }
         self.recount(bot);
     }
@@ -124,8 +123,8 @@ impl<H: Host> Supervisor<H> {
         match outcome {
             Ok((buried, next_due)) => {
                 member.seen.later_at = next_due.map(|due| on_clock(due, now, stamp));
-                for (id, reason) in buried {
-                    self.bury(bot, &id, &reason);
+                for letter in buried {
+                    self.bury(bot, letter);
                 }
             }
             Err(error) => {
@@ -203,15 +202,15 @@ impl<H: Host> Supervisor<H> {
     }
 
     /// A message became a dead letter, and nobody answered it.
-    fn bury(&mut self, bot: &BotId, id: &str, reason: &str) {
-        self.tell_death(bot, id, reason);
-        if is_ulid(id) {
-            let (new_id, stamp) = (self.host.new_id(), self.host.stamp());
-            let mut answer = Envelope::new(new_id, Kind::Error, "dead_letter", bot.as_str(), SUPERVISOR, stamp)
-                .with_payload(serde_json::json!({"message": reason, "permanent": true}));
-            answer.correlation_id = Some(id.to_owned());
-            self.reply_to_asker(bot, answer);
-        }
+    fn bury(&mut self, bot: &BotId, letter: Buried) {
+        let Buried { id, from, reason } = letter;
+        self.tell_death(bot, &id, &reason);
+        let Some(from) = from else { return };
+        let (new_id, stamp) = (self.host.new_id(), self.host.stamp());
+        let mut answer = Envelope::new(new_id, Kind::Error, "dead_letter", bot.as_str(), &from, stamp)
+            .with_payload(serde_json::json!({"message": reason, "permanent": true}));
+        answer.correlation_id = Some(id);
+        self.reply_to_asker(bot, answer);
     }
 
     fn tell_death(&mut self, bot: &BotId, id: &str, reason: &str) {

@@ -10,9 +10,11 @@ use crate::model::bot::{BotId, RunId};
 use crate::model::message::Envelope;
 use crate::model::queue::QueuePolicy;
 use crate::model::units::Stamp;
-use crate::spool::{DeadLetters, Defaults, Delivery, Failure, Mailbox, Parcel, ReadError, RunEnd, Settled, Shared};
+use crate::spool::{
+    Buried, DeadLetters, Defaults, Delivery, Failure, Mailbox, Parcel, ReadError, RunEnd, Settled, Shared,
+};
 
-use super::host::{BoxCounts, Buried, Mail};
+use super::host::{BoxCounts, Mail};
 use super::mail::SUPERVISOR;
 use super::process::ProcessHost;
 use super::routes::Outgoing;
@@ -211,8 +213,7 @@ impl ProcessHost {
         let done = inbox
             .release_due(&dead, &in_inbox(bot))
             .map_err(|error| error.to_string())?;
-        let buried = done.buried.into_iter().map(|(envelope, reason)| (envelope.id, reason));
-        Ok((buried.collect(), done.next_due))
+        Ok((done.buried, done.next_due))
     }
 
     pub(super) fn send_on(&self, sender: &BotId, claimed: Option<Shared>, outgoing: Outgoing) {

@@ -18,11 +18,11 @@ use crate::model::units::{Moment, Stamp};
 use crate::run::identity::boot_id;
 use crate::run::record::read_run;
 use crate::run::remains;
-use crate::spool::{Durability, Entry, Mailbox, Posted, Poster, RunEnd, Settled, Shared, Writer};
+use crate::spool::{Buried, Durability, Entry, Mailbox, Posted, Poster, RunEnd, Settled, Shared, Writer};
 use crate::store::{Access, AuditEntry, Store};
 
 use super::environment::Account;
-use super::host::{BoxCounts, Buried, Configuration, Configured, Found, Host, Launch, Mail, UsageTarget};
+use super::host::{BoxCounts, Configuration, Configured, Found, Host, Launch, Mail, UsageTarget};
 use super::ledger::{self, Ledger};
 use super::machine::SpawnFailure;
 use super::mail::SUPERVISOR;

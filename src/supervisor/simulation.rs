@@ -23,7 +23,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::event_loop::Supervisor;
-use super::host::{BoxCounts, Buried, Configuration, Configured, Found, Host, Launch, Mail, Remnant, UsageTarget};
+use super::host::{BoxCounts, Configuration, Configured, Found, Host, Launch, Mail, Remnant, UsageTarget};
 use super::ledger::Ledger;
 use super::machine::SpawnFailure;
 use super::news::{News, Pace};
@@ -37,7 +37,7 @@ use crate::model::message::{Envelope, Kind};
 use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp};
 use crate::run::identity::Identity;
-use crate::spool::{RunEnd, Settled};
+use crate::spool::{Buried, RunEnd, Settled};
 
 /// What the wall clock shows when the monotonic clock shows zero.
 const WALL_AT_ZERO: i64 = 1_700_000_000_000_000;

@@ -137,6 +137,7 @@ fn a_supervisor_that_is_killed_in_a_container_is_followed_by_one_that_adopts() {
     assert_eq!(container.bot()["pid"], pid);
     container.run(&["start"]).code(0);
     assert_eq!(container.bot()["pid"], pid);
-    container.run(&["stop"]).code(0);
+    // The end of the last one is the end of the container, and may take this very command with it.
+    container.run(&["stop"]);
     assert_eq!(container.unshare.end(&home), Some(0), "{}", container.unshare.err());
 }

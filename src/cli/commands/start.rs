@@ -24,6 +24,7 @@ use crate::model::units::{Moment, show_size};
 use crate::output;
 use crate::run::identity::Identity;
 use crate::run::inheritance::{FOREIGN_VARIABLES, keep_open_files_from_children};
+use crate::spool;
 use crate::supervisor::process::Observer;
 use crate::supervisor::snapshot::{BotStatus, Stage};
 
@@ -46,6 +47,8 @@ pub(in crate::cli) fn run(client: &Client, start: &Start, verbose: u8) -> Result
             // One that has just been killed is there for a moment more: only an answer is a sign of life.
             Some(supervisor) => match client.call(&supervisor, "ping", Value::Null) {
                 Ok(_) => (supervisor, "already runs"),
+                // It is just opening its home; what is waited for below tells whether it comes to that.
+                Err(Failure::Spool(spool::Error::NoMailbox { .. })) => (supervisor, "already runs"),
                 Err(Failure::NoSupervisor { .. }) if clock::now().since(begun) < start.timeout => continue,
                 Err(failure) => return Err(failure),
             },

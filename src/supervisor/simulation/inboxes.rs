@@ -1,7 +1,7 @@
 //! Messages that bots give back, and those that their runs leave behind.
 
 use super::*;
-use crate::spool::{RunEnd, Settled};
+use crate::spool::{Buried, RunEnd, Settled};
 
 /// A bot that refuses the command of this id; what becomes of the command is said before.
 fn refuse(simulation: &mut Simulation, id: &str, settled: Settled) {
@@ -62,9 +62,14 @@ fn an_answer_to_what_a_bot_still_holds_is_decided_when_it_lets_go_or_ends() {
 
 #[test]
 fn what_a_run_had_claimed_is_back_before_the_next_one_starts() {
-    let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
+    let mut simulation = Simulation::steady(vec![bot("shop", 1), bot("desk", 2)]);
     let run = simulation.run("shop");
-    simulation.world().doomed = vec![(id(7), "3 runs failed over it".to_owned())];
+    let doomed = |number, from: &str| Buried {
+        id: id(number),
+        from: Some(from.to_owned()),
+        reason: "3 runs failed over it".to_owned(),
+    };
+    simulation.world().doomed = vec![doomed(7, "cli"), doomed(8, "desk")];
     simulation.world().recoveries.clear();
     simulation.crash("shop", End::Signal { number: 9, core: false });
     assert!(simulation.is_alive("shop"));
@@ -77,6 +82,9 @@ fn what_a_run_had_claimed_is_back_before_the_next_one_starts() {
     assert_eq!(simulation.world().recoveries, expected);
     simulation.pass(seconds(1));
     assert_eq!(simulation.replies_to(&id(7))[0].kind, Kind::Error);
+    // A bot that asked is told as well.
+    let (to, told) = simulation.world().delivered.remove(0);
+    assert_eq!((to, told.correlation_id), (id_of("desk"), Some(id(8))));
 }
 
 #[test]
