@@ -14,7 +14,7 @@ mod sweep;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -33,7 +33,8 @@ pub fn main() {
     let _ = rustix::process::setsid();
     receive_all_signals();
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-    let Ok(fd) = std::io::stdin().as_fd().try_clone_to_owned() else {
+    // Not through std, which would keep a buffer of eight kilobytes for it.
+    let Ok(fd) = rustix::stdio::stdin().try_clone_to_owned() else {
         return;
     };
     let mut supervisor = UnixStream::from(fd);
