@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -30,21 +32,67 @@ pub(crate) struct Ledger {
     buried: usize,
 }
 
-/// Sends numbered texts to bots until it is over. A message counts as accepted when the command says so.
+/// Messages in one batch from stdin.
+const BATCH_MAX: u64 = 40;
+
+/// Sends numbered texts to bots until it is over, one by one, in batches, and by commands that are killed. A
+/// message counts as accepted when the command says so.
 pub(crate) fn send_until(home: &Home, mut dice: Dice, is_over: &AtomicBool) -> Sent {
     let mut sent = Sent::default();
     while !is_over.load(Ordering::Relaxed) {
-        let text = format!("{:x}-{}", dice.below(u64::MAX), sent.tried.len());
         let bot = dice.pick(&BOTS);
-        sent.tried.push(text.clone());
-        let outcome = home.run(&["send", bot, "--text", &text]);
-        if outcome.status == Some(0) {
-            let id = outcome.err.split("accepted as ").nth(1).and_then(|rest| rest.get(..26));
-            sent.accepted
-                .push((id.unwrap_or_else(|| panic!("no id in {outcome:?}")).to_owned(), text));
+        match dice.below(8) {
+            0 => send_batch(home, bot, &mut dice, &mut sent),
+            1 => send_killed(home, bot, &mut dice, &mut sent),
+            _ => send_one(home, bot, &mut dice, &mut sent),
         }
     }
     sent
+}
+
+fn send_one(home: &Home, bot: &str, dice: &mut Dice, sent: &mut Sent) {
+    let text = sent.next_text(dice);
+    let outcome = home.run(&["send", bot, "--text", &text]);
+    if outcome.status == Some(0) {
+        let id = outcome.err.split("accepted as ").nth(1).and_then(|rest| rest.get(..26));
+        let id = id.unwrap_or_else(|| panic!("no id in {outcome:?}")).to_owned();
+        sent.accepted.push((id, text));
+    }
+}
+
+fn send_batch(home: &Home, bot: &str, dice: &mut Dice, sent: &mut Sent) {
+    let batch: Vec<(String, String)> = (0..1 + dice.below(BATCH_MAX))
+        .map(|_| (new_id(dice), sent.next_text(dice)))
+        .collect();
+    let line = |(id, text): &(String, String)| format!("{}\n", serde_json::json!({"id": id, "text": text}));
+    let lines: String = batch.iter().map(line).collect();
+    if home.run_with_stdin(&["send", bot, "-"], &lines).status == Some(0) {
+        sent.accepted.extend(batch);
+    }
+}
+
+/// Nobody knows whether this one was accepted; if it was, it must not come twice under two ids.
+fn send_killed(home: &Home, bot: &str, dice: &mut Dice, sent: &mut Sent) {
+    let text = sent.next_text(dice);
+    let mut command = home.command(&["send", bot, "--text", &text]);
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_micros(dice.below(4_000)));
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
+/// A ULID of any time.
+fn new_id(dice: &mut Dice) -> String {
+    let (high, low) = (u128::from(dice.below(1 << 60)), u128::from(dice.below(u64::MAX)));
+    ulid::Ulid(high << 64 | low).to_string()
+}
+
+impl Sent {
+    fn next_text(&mut self, dice: &mut Dice) -> String {
+        let text = format!("{:x}-{}", dice.below(u64::MAX), self.tried.len());
+        self.tried.push(text.clone());
+        text
+    }
 }
 
 impl Ledger {

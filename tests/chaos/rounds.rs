@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::dice::Dice;
 use crate::ledger::{self, Ledger};
-use crate::strike::Strike;
+use crate::strike::{self, Strike};
 use crate::suite::harness::{Home, is_alive, kill, wait_until};
 use crate::watch;
 
@@ -53,7 +53,8 @@ fn nothing_is_lost_and_nobody_runs_twice() {
             "round {number} failed: MULTIBOT_CHAOS_SEED={round_seed} MULTIBOT_CHAOS_ROUNDS=1"
         );
     }
-    println!("{rounds} rounds from seed {seed}: {ledger}");
+    let hits = strike::HITS.load(Ordering::Relaxed);
+    println!("{rounds} rounds from seed {seed}, {hits} blows right before a rename, unlink or fsync: {ledger}");
 }
 
 fn round(home: &Home, seed: u64, ledger: &mut Ledger) {
@@ -95,9 +96,9 @@ fn blow(home: &Home, dice: &mut Dice) {
         0 => end(supervisor),
         1 => end(shim),
         2 => end(run),
-        3 => strike(supervisor, dice),
-        4 => strike(run, dice),
-        5 => strike(shim, dice),
+        3 => strike_at(supervisor, dice),
+        4 => strike_at(run, dice),
+        5 => strike_at(shim, dice),
         6 => drop(home.run(&["bot", "restart", bot])),
         7 => interrupted(home, dice, &["bot", "stop", bot]),
         8 => interrupted(home, dice, &["start"]),
@@ -114,7 +115,7 @@ fn end(pid: Option<u32>) {
     }
 }
 
-fn strike(pid: Option<u32>, dice: &mut Dice) {
+fn strike_at(pid: Option<u32>, dice: &mut Dice) {
     let nth = 1 + u32::try_from(dice.below(12)).unwrap();
     match pid.map(|pid| (pid, Strike::prepare(pid, nth))) {
         Some((_, Some(strike))) => drop(strike.carry_out(STRIKE_PATIENCE)),

@@ -3,6 +3,7 @@
 //! ptrace, so it needs no hooks of its own and is the very binary that ships.
 
 use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The calls by which a file changes its state or becomes durable.
@@ -24,6 +25,9 @@ const POINTS: [i64; 5] = [
     libc::SYS_fsync,
     libc::SYS_fdatasync,
 ];
+
+/// Blows that fell at their point, in all rounds.
+pub(crate) static HITS: AtomicU32 = AtomicU32::new(0);
 
 /// A process whose threads are all watched by the thread that made this.
 pub(crate) struct Strike {
@@ -78,6 +82,7 @@ impl Strike {
             self.left = self.left.saturating_sub(1);
             if self.left == 0 {
                 self.kill();
+                HITS.fetch_add(1, Ordering::Relaxed);
                 return true;
             }
         }
