@@ -90,51 +90,83 @@ const SWEEP_EVERY: usize = 256;
 /// How soon a snapshot that could not be written is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Answers that are kept while they cannot be written; what is older stays in the file that it came in.
+const WAITING_MAX: usize = 10_000;
+
+/// What is not written yet.
+#[derive(Default)]
+struct Waiting {
+    snapshot: Option<Snapshot>,
+    replies: Vec<Envelope>,
+    claims: Vec<Shared>,
+}
+
 fn publish_all(queue: &Receiver<Order>, path: &Path, replies_dir: &Path) {
     let mut since_sweep = 0;
-    // The newest snapshot, while it is not written.
-    let mut newest = None;
-    while let Some(first) = next(queue, newest.is_some()) {
-        let (mut waiting, mut replies, mut claims) = (Vec::new(), Vec::new(), Vec::new());
-        let is_told = newest.is_some();
+    let mut waiting = Waiting::default();
+    while let Some(first) = next(queue, waiting.is_any()) {
+        let mut flushed = Vec::new();
+        let is_told = waiting.is_any();
         for order in first.into_iter().chain(queue.try_iter()) {
             match order {
-                Order::Publish(issue) => {
-                    replies.extend(issue.replies);
-                    claims.extend(issue.claims);
-                    newest = Some(issue.snapshot);
-                }
-                Order::Flush(done) => waiting.push(done),
+                Order::Publish(issue) => waiting.add(*issue),
+                Order::Flush(done) => flushed.push(done),
             }
         }
-        if let Some(snapshot) = newest.take()
-            && let Err(source) = write_snapshot(path, &snapshot)
-        {
-            if !is_told {
-                tracing::error!("cannot write {}: {source}", path.display());
-            }
-            newest = Some(snapshot);
-        }
-        since_sweep += replies.len();
+        since_sweep += waiting.replies.len();
         if since_sweep >= SWEEP_EVERY {
             since_sweep = 0;
             if let Err(error) = sweep_replies(replies_dir, clock::stamp(), REPLY_AGE_MAX) {
                 tracing::warn!("{error}");
             }
         }
-        for reply in replies {
-            let Some(id) = reply.correlation_id.clone() else {
-                continue;
-            };
-            if let Err(error) = write_reply(replies_dir, &id, &to_value(&reply)) {
-                tracing::error!("cannot answer {id}: {error}");
-                claims.iter().for_each(Shared::keep);
-            }
+        if let Err(why) = waiting.write(path, replies_dir)
+            && !is_told
+        {
+            tracing::error!("{why}");
         }
-        drop(claims);
-        for done in waiting {
+        for done in flushed {
             let _ = done.send(());
         }
+    }
+    waiting.claims.iter().for_each(Shared::keep);
+}
+
+impl Waiting {
+    fn is_any(&self) -> bool {
+        self.snapshot.is_some() || !self.replies.is_empty()
+    }
+
+    fn add(&mut self, issue: Issue) {
+        self.snapshot = Some(issue.snapshot);
+        self.replies.extend(issue.replies);
+        self.claims.extend(issue.claims);
+    }
+
+    /// Writes the snapshot and then the answers that had to wait for it; what cannot be written stays.
+    fn write(&mut self, path: &Path, replies_dir: &Path) -> Result<(), String> {
+        if let Some(snapshot) = &self.snapshot {
+            write_snapshot(path, snapshot).map_err(|source| format!("cannot write {}: {source}", path.display()))?;
+            self.snapshot = None;
+        }
+        let replies = std::mem::take(&mut self.replies);
+        let mut outcome = Ok(());
+        for reply in replies {
+            let Some(id) = reply.correlation_id.as_deref() else {
+                continue;
+            };
+            if let Err(error) = write_reply(replies_dir, id, &to_value(&reply)) {
+                outcome = Err(format!("cannot answer {id} yet: {error}"));
+                self.replies.push(reply);
+            }
+        }
+        if self.replies.is_empty() {
+            self.claims.clear();
+        } else if self.replies.len() > WAITING_MAX {
+            self.claims.iter().for_each(Shared::keep);
+            self.replies.drain(..self.replies.len() - WAITING_MAX);
+        }
+        outcome
     }
 }
 

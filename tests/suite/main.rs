@@ -9,6 +9,8 @@ mod contract;
 #[cfg(test)]
 mod create;
 #[cfg(test)]
+mod disk;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod home;
