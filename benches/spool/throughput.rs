@@ -50,6 +50,10 @@ pub(crate) fn measure(quick: bool) {
             ),
             ("submit, a sender a message", Box::new(|| ground.send(producers, each))),
             (
+                "the writer, one queue for all",
+                Box::new(|| ground.hand_over(producers, each)),
+            ),
+            (
                 "outbox to inbox, the writer",
                 Box::new(|| ground.carry(producers, each)),
             ),
@@ -109,6 +113,8 @@ struct Ground {
     dir: PathBuf,
     inbox: Mailbox,
     policy: QueuePolicy,
+    /// One for each producer that stays, from round to round.
+    posters: Vec<Mutex<Poster>>,
     /// Names of files are never used twice.
     number: AtomicU64,
     database: Mutex<Connection>,
@@ -130,6 +136,7 @@ impl Ground {
             dir: dir.to_owned(),
             inbox,
             policy,
+            posters: (0..256).map(|_| Mutex::default()).collect(),
             number: AtomicU64::new(0),
             database: Mutex::new(database),
         }
@@ -184,8 +191,8 @@ impl Ground {
 
     /// Senders that stay: a bot's runner, or whoever has the library.
     fn submit(&self, producers: usize, each: usize) -> Duration {
-        crowd(producers, |_| {
-            let mut poster = Poster::new();
+        crowd(producers, |number| {
+            let mut poster = self.posters[number].lock().expect("nobody panicked");
             (0..each).for_each(|_| self.submit_one(&mut poster));
         })
     }
@@ -219,6 +226,36 @@ impl Ground {
                     .expect("a post");
             }
         })
+    }
+
+    /// The writer's group commit by itself: what comes while it waits for the disk goes into its next file.
+    fn hand_over(&self, producers: usize, each: usize) -> Duration {
+        let writer = Writer::start(|line| panic!("{line}")).expect("a thread");
+        let writer = Mutex::new(writer);
+        let start = Instant::now();
+        crowd(producers, |_| {
+            for _ in 0..each {
+                let parcel = self.parcel(None, vec![message()]);
+                writer.lock().expect("nobody panicked").deliver(parcel);
+            }
+        });
+        drop(writer);
+        start.elapsed()
+    }
+
+    fn parcel(&self, claimed: Option<Shared>, envelopes: Vec<Envelope>) -> Parcel {
+        let to_inbox = |envelope| Delivery {
+            inbox: self.inbox.clone(),
+            policy: self.policy.clone(),
+            envelope,
+        };
+        Parcel {
+            claimed,
+            deliveries: envelopes.into_iter().map(to_inbox).collect(),
+            refused: Vec::new(),
+            dead: DeadLetters::new(self.dir.join("dead")),
+            now: NOW,
+        }
     }
 
     /// From bots to a bot as the supervisor does it: each message lies in a file of its sender's outbox, which is
@@ -265,18 +302,7 @@ impl Ground {
                 .expect("a claim")
                 .expect("nobody else");
             let envelopes = claimed.read(&defaults).expect("what was posted");
-            let to_inbox = |envelope| Delivery {
-                inbox: self.inbox.clone(),
-                policy: self.policy.clone(),
-                envelope,
-            };
-            writer.deliver(Parcel {
-                claimed: Some(Shared::new(claimed)),
-                deliveries: envelopes.into_iter().map(to_inbox).collect(),
-                refused: Vec::new(),
-                dead: DeadLetters::new(self.dir.join("dead")),
-                now: NOW,
-            });
+            writer.deliver(self.parcel(Some(Shared::new(claimed)), envelopes));
         }
     }
 }
