@@ -1,5 +1,5 @@
-//! The thread that writes `run/status.json` and the answers that wait for it, so that the loop never
-//! waits for a disk. When snapshots come faster than the disk takes them, only the newest is written.
+//! The thread that writes `run/status.json`, the answers that wait for it and those of bots, which do not, so that
+//! the loop never waits for a disk. When snapshots come faster than the disk takes them, only the newest is written.
 
 use std::fs;
 use std::io;
@@ -21,6 +21,8 @@ use super::snapshot::Snapshot;
 /// What the thread is given.
 enum Order {
     Publish(Box<Issue>),
+    /// Answers of bots, each with the file in which it came.
+    PassOn(Vec<(Envelope, Option<Shared>)>),
     /// Answered when everything before it is written.
     Flush(Sender<()>),
 }
@@ -63,6 +65,12 @@ impl Publisher {
         }
     }
 
+    pub fn pass_on(&self, answers: Vec<(Envelope, Option<Shared>)>) {
+        if let Some(sender) = &self.sender {
+            let _ = sender.send(Order::PassOn(answers));
+        }
+    }
+
     /// Waits until everything that was published can be read.
     pub fn flush(&self) {
         let (done, wait) = channel();
@@ -95,7 +103,7 @@ fn publish_all(queue: &Receiver<Order>, path: &Path, replies_dir: &Path) {
     // The newest snapshot, while it is not written.
     let mut newest = None;
     while let Some(first) = next(queue, newest.is_some()) {
-        let (mut waiting, mut replies, mut claims) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut waiting, mut replies, mut claims, mut passed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let is_told = newest.is_some();
         for order in first.into_iter().chain(queue.try_iter()) {
             match order {
@@ -104,6 +112,7 @@ fn publish_all(queue: &Receiver<Order>, path: &Path, replies_dir: &Path) {
                     claims.extend(issue.claims);
                     newest = Some(issue.snapshot);
                 }
+                Order::PassOn(answers) => passed.extend(answers),
                 Order::Flush(done) => waiting.push(done),
             }
         }
@@ -115,25 +124,38 @@ fn publish_all(queue: &Receiver<Order>, path: &Path, replies_dir: &Path) {
             }
             newest = Some(snapshot);
         }
-        since_sweep += replies.len();
+        since_sweep += replies.len() + passed.len();
         if since_sweep >= SWEEP_EVERY {
             since_sweep = 0;
             if let Err(error) = sweep_replies(replies_dir, clock::stamp(), REPLY_AGE_MAX) {
                 tracing::warn!("{error}");
             }
         }
-        for reply in replies {
-            let Some(id) = reply.correlation_id.clone() else {
-                continue;
-            };
-            if let Err(error) = write_reply(replies_dir, &id, &to_value(&reply)) {
-                tracing::error!("cannot answer {id}: {error}");
+        for reply in &replies {
+            if !answer(replies_dir, reply) {
                 claims.iter().for_each(Shared::keep);
             }
         }
         drop(claims);
+        for (reply, claim) in passed {
+            if !answer(replies_dir, &reply) {
+                claim.iter().for_each(Shared::keep);
+            }
+        }
         for done in waiting {
             let _ = done.send(());
+        }
+    }
+}
+
+/// Writes an answer for whoever waits for it; whether that went well.
+fn answer(replies_dir: &Path, reply: &Envelope) -> bool {
+    let Some(id) = &reply.correlation_id else { return true };
+    match write_reply(replies_dir, id, &to_value(reply)) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::error!("cannot answer {id}: {error}");
+            false
         }
     }
 }
