@@ -1,6 +1,12 @@
 //! What posting costs beside the bare steps that any durable mailbox must take: write, fsync, rename, fsync of
 //! the folder. The two take turns, post by post, in one folder, and only one of them is timed: creating a file costs
 //! ext4 more the more was deleted lately, and both must meet that alike. The ratio is what counts, not the times.
+//!
+//! After that come the rates of many producers and of batches (`spool/throughput.rs`). `-- --quick` shows that all of
+//! it works, `-- rates` measures the rates only.
+
+#[path = "spool/throughput.rs"]
+mod throughput;
 
 use std::fs::{self, File, OpenOptions};
 use std::hint::black_box;
@@ -8,7 +14,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use multibot::model::message::{Envelope, Kind};
 use multibot::model::units::Stamp;
 use multibot::spool::envelope::{Defaults, from_line, to_line};
@@ -108,4 +114,13 @@ fn wire(bench: &mut Criterion) {
 }
 
 criterion_group!(benches, post, wire);
-criterion_main!(benches);
+
+fn main() {
+    let has = |word: &str| std::env::args().any(|arg| arg == word);
+    if !has("rates") {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    }
+    // `cargo test --benches` passes neither: it runs a bench once to see that it works.
+    throughput::measure(has("--quick") || has("--test") || !has("--bench"));
+}

@@ -262,6 +262,7 @@ impl<'de> Visitor<'de> for TypedVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::mutation::mutated;
     use proptest::prelude::*;
 
     fn scalar_of(text: &str, name: &str) -> Option<String> {
@@ -395,10 +396,69 @@ mod tests {
         assert!(parse(&"[".repeat(100_000)).is_err());
     }
 
+    /// Everything that the bots' files use of YAML.
+    const EXAMPLE: &str = "\
+# comment
+x-shared: &shared {delay: 5s, factor: 1.5}
+bots:
+  - id: shop
+    command: [python3, \"shop.py\", 'it''s']
+    env: {A: \"1\\n\", B: ~, ? C : d}
+    restart:
+      <<: *shared
+      policy: always
+  - id: other
+    text: |
+      two
+      lines
+    folded: >-
+      one
+      line
+";
+    const WORDS: &[&str] = &[
+        "\n",
+        "  ",
+        "\t",
+        "- ",
+        ": ",
+        "? ",
+        "&a ",
+        "*a",
+        "*shared",
+        "<<: ",
+        "!!binary ",
+        "!x ",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\"",
+        "'",
+        "|",
+        ">",
+        "%YAML 1.2\n",
+        "---\n",
+        "...\n",
+        "#",
+        "\u{feff}",
+        "\u{2028}",
+        "\0",
+        "\r",
+    ];
+
     proptest! {
         #[test]
         fn no_text_panics(text in "(?s).{0,60}") {
             let _ = parse(&text);
+        }
+
+        #[test]
+        fn a_damaged_file_is_a_tree_or_one_line_that_says_where(
+            bytes in mutated(Just(EXAMPLE.to_owned()), WORDS),
+        ) {
+            if let Err(fault) = parse(&String::from_utf8_lossy(&bytes)) {
+                prop_assert!(!fault.message.is_empty() && !fault.message.contains('\n'), "{}", fault.message);
+            }
         }
     }
 }

@@ -434,8 +434,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(100))]
-
         #[test]
         fn cuts_of_reads_change_nothing(
             (secrets, text) in secrets_and_text(),
@@ -449,6 +447,20 @@ mod tests {
             prop_assert_eq!(&texts(&cut), &texts(&written([text.as_slice()], &mask)));
             let tail = &text[text.len().saturating_sub(300)..];
             prop_assert_eq!(written(tail.chunks(1), &mask), written([tail], &mask));
+        }
+
+        #[test]
+        fn any_bytes_cut_anywhere_give_the_same_lines(
+            text in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(&b"\r\n\x1b\t hunter2\xe2\x82\xac"[..])], 0..200),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ) {
+            let mask = Mask::new(["hunter2"]);
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let cut = texts(&written(cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]), &mask));
+            prop_assert_eq!(&cut, &texts(&written([text.as_slice()], &mask)));
+            prop_assert!(cut.iter().all(|line| !line.contains("hunter2") && !line.contains('\r')));
         }
 
         #[test]

@@ -291,8 +291,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
         #[test]
         fn any_content_is_read_backwards_as_forwards(
             lines in prop::collection::vec((0usize..3, "[a-z]{0,5}"), 0..12),

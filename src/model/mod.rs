@@ -4,6 +4,8 @@ pub mod bot;
 pub mod fact;
 pub mod limits;
 pub mod message;
+#[cfg(test)]
+pub(crate) mod mutation;
 pub mod nearest;
 pub mod queue;
 pub mod units;

@@ -148,7 +148,9 @@ pub fn write<T: Serialize>(run_dir: &Path, name: &str, record: &T) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::mutation::{mutated, mutated_object};
     use proptest::prelude::*;
+    use serde_json::{Map, Value};
 
     fn exit() -> ExitRecord {
         ExitRecord {
@@ -188,7 +190,80 @@ mod tests {
         assert_eq!((record.end(), record.asked), (End::Code(3), false));
     }
 
+    fn run() -> RunRecord {
+        let identity = |pid| Identity {
+            pid,
+            start_ticks: 77,
+            boot_id: "6fd0d2ac-3b2c-4e58-9f43-5a7a3e2e0a55".into(),
+            pid_ns: 4_026_531_836,
+        };
+        RunRecord {
+            v: RECORD_VERSION,
+            run_id: "01M85CVS2CGFFP0QF385J00CGA".into(),
+            bot: "shop".into(),
+            shim: identity(70),
+            process: identity(71),
+            started_at: 1_700_000_000_000,
+            recipe: Some("1:abc".into()),
+        }
+    }
+
+    fn object(record: &impl Serialize) -> Map<String, Value> {
+        serde_json::from_value(serde_json::to_value(record).unwrap()).unwrap()
+    }
+
+    /// A reader takes a record as it is or says that it is torn; what it takes is written so that it reads alike.
+    fn reads_alike(bytes: &[u8]) -> Result<(), TestCaseError> {
+        if let Ok(record) = serde_json::from_slice::<RunRecord>(bytes) {
+            let again = serde_json::from_slice(&serde_json::to_vec(&record).unwrap());
+            prop_assert_eq!(again.ok(), Some(record));
+        }
+        if let Ok(record) = serde_json::from_slice::<ExitRecord>(bytes) {
+            let _ = record.end();
+            let again = serde_json::from_slice(&serde_json::to_vec(&record).unwrap());
+            prop_assert_eq!(again.ok(), Some(record));
+        }
+        Ok(())
+    }
+
+    const FIELDS: &[&str] = &[
+        "v",
+        "run_id",
+        "bot",
+        "shim",
+        "process",
+        "started_at",
+        "recipe",
+        "code",
+        "signal",
+        "core",
+        "spawn_failed",
+        "at",
+        "survivors",
+        "asked",
+        "later",
+    ];
+
     proptest! {
+        #[test]
+        fn a_damaged_record_reads_alike_or_is_torn(
+            bytes in mutated(
+                prop::bool::ANY.prop_map(|is_run| Value::Object(if is_run { object(&run()) } else { object(&exit()) }).to_string()),
+                &["\"", "{", "}", "null", "-1", "1e999", "4294967296", "\"v\":2,", "\"pid\":0,", "[]", ","],
+            ),
+        ) {
+            reads_alike(&bytes)?;
+        }
+
+        #[test]
+        fn a_nearly_right_record_reads_alike_or_is_torn(
+            run in mutated_object(Just(object(&run())), FIELDS),
+            exit in mutated_object(Just(object(&exit())), FIELDS),
+        ) {
+            reads_alike(Value::Object(run).to_string().as_bytes())?;
+            reads_alike(Value::Object(exit).to_string().as_bytes())?;
+        }
+
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let dir = tempfile::tempdir().unwrap();

@@ -294,6 +294,7 @@ impl Fields {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::model::mutation::{mutated, mutated_object};
     use proptest::option;
     use proptest::prelude::*;
     use serde_json::json;
@@ -355,6 +356,40 @@ pub(super) mod tests {
                 unknown: kept.1.into_iter().map(|(key, value)| (key, json!(value))).collect(),
                 payload: json!(kept.2),
             })
+    }
+
+    /// What damages JSON, or changes what it says.
+    const WORDS: &[&str] = &[
+        "\"",
+        "\\",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "null",
+        "-1",
+        "1e999",
+        "0.1",
+        "\\u0000",
+        "\\ud800",
+        "\n",
+        "\"payload\":5,",
+        "\"history\":[{}],",
+        "\"v\":2,",
+        "18446744073709551616",
+        "2026-01-31T08:30:00Z",
+    ];
+
+    /// Whoever requeues a message writes what was read, again and again: nothing may drift or become unreadable.
+    fn reads_alike(line: &str) -> Result<(), TestCaseError> {
+        if let Ok(read) = from_line(line, &DEFAULTS) {
+            let written = to_line(&read);
+            prop_assert!(!written.contains('\n'));
+            prop_assert_eq!(from_line(&written, &DEFAULTS), Ok(read));
+        }
+        Ok(())
     }
 
     #[test]
@@ -426,6 +461,20 @@ pub(super) mod tests {
         #[test]
         fn no_text_panics(text in "\\PC{0,60}") {
             let _ = from_line(&text, &DEFAULTS);
+        }
+
+        #[test]
+        fn what_is_read_of_a_nearly_right_object_is_written_so_that_it_reads_alike(
+            fields in mutated_object(envelopes().prop_map(|envelope| to_fields(&envelope)), &FIELDS),
+        ) {
+            reads_alike(&Value::Object(fields).to_string())?;
+        }
+
+        #[test]
+        fn what_is_read_of_a_damaged_line_is_written_so_that_it_reads_alike(
+            line in mutated(envelopes().prop_map(|envelope| to_line(&envelope)), WORDS),
+        ) {
+            reads_alike(&String::from_utf8_lossy(&line))?;
         }
     }
 }

@@ -102,6 +102,7 @@ pub fn is_ulid(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::mutation::mutated;
     use proptest::prelude::*;
 
     const ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
@@ -175,6 +176,25 @@ mod tests {
             let by_fields = (a.priority, a.micros).cmp(&(b.priority, b.micros));
             prop_assume!(by_fields.is_ne());
             prop_assert_eq!(a.to_string().cmp(&b.to_string()), by_fields);
+        }
+
+        #[test]
+        fn any_name_gets_one_of_multibots_own_that_reads_back(
+            bytes in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..80),
+                mutated(names().prop_map(|name| name.to_string()), &["-", ".", "0", "+", "..", "/", ".ndjson", "\u{fc}"]),
+            ],
+            arrived in any::<i64>(),
+            place in 0usize..512,
+        ) {
+            let text = String::from_utf8_lossy(&bytes);
+            if let Some(name) = FileName::parse(&text) {
+                prop_assert_eq!(name.to_string(), text);
+            }
+            let name = FileName::of(OsStr::from_bytes(&bytes), Stamp(arrived));
+            prop_assert_eq!(FileName::parse(&name.to_string()), Some(name.clone()));
+            let piece = name.piece(place, 7);
+            prop_assert_eq!(FileName::parse(&piece.to_string()), Some(piece));
         }
 
         #[test]

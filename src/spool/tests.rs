@@ -454,8 +454,6 @@ fn ids_are_ulids_of_their_time() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
     #[test]
     fn no_content_and_no_name_panics(
         name in proptest::collection::vec(any::<u8>().prop_filter("no path", |b| *b != 0 && *b != b'/'), 1..60),

@@ -40,6 +40,8 @@ pub struct Supervisor<H: Host> {
     pub(super) swept_at: Moment,
     pub(super) facts: Vec<Fact>,
     pub(super) replies: Vec<Envelope>,
+    /// What bots answered to whoever asked them, each with the file in which it came.
+    pub(super) passing: Vec<(Envelope, Option<H::Claim>)>,
     /// The outbox file that is being read.
     pub(super) in_hand: Option<H::Claim>,
     /// Files of which the facts, and of which the answers, are not handed on yet.
@@ -76,6 +78,7 @@ impl<H: Host> Supervisor<H> {
             swept_at: now,
             facts: Vec::new(),
             replies: Vec::new(),
+            passing: Vec::new(),
             in_hand: None,
             recording: Vec::new(),
             answering: Vec::new(),
@@ -382,6 +385,7 @@ impl<H: Host> Supervisor<H> {
         self.read_some();
         self.launch_due();
         self.record();
+        self.pass_on();
         if std::mem::take(&mut self.targets_changed) {
             self.host.watch_usage(self.usage_targets());
         }

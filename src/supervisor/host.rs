@@ -187,6 +187,8 @@ pub trait Host {
     /// Publishes a snapshot, and after it the answers that had to wait for it.
     /// Both let go of the files in which the answers and facts came when these are written.
     fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>, claims: Vec<Self::Claim>);
+    /// Writes answers of bots for whoever waits for them. What could not be written keeps its file.
+    fn pass_on(&mut self, answers: Vec<(Envelope, Option<Self::Claim>)>);
     fn record(&mut self, facts: Vec<Fact>, claims: Vec<Self::Claim>);
     /// Notes what the supervisor did to a bot unasked, beside what operators did.
     fn audit(&mut self, action: &str, bot: &BotId, detail: &str);

@@ -228,7 +228,7 @@ impl<H: Host> Supervisor<H> {
             return;
         }
         if answer.correlation_id.as_deref().is_some_and(is_ulid) {
-            self.replies.push(answer);
+            self.passing.push((answer, self.in_hand.clone()));
         }
         self.touch();
     }

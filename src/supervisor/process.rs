@@ -369,6 +369,10 @@ impl Host for ProcessHost {
         self.parts.publisher.publish(snapshot, replies, claims);
     }
 
+    fn pass_on(&mut self, answers: Vec<(Envelope, Option<Shared>)>) {
+        self.parts.publisher.pass_on(answers);
+    }
+
     fn record(&mut self, facts: Vec<Fact>, claims: Vec<Shared>) {
         self.parts.recorder.record(facts, claims);
     }

@@ -1,5 +1,5 @@
-//! The thread that writes `run/status.json` and the answers that wait for it, so that the loop never
-//! waits for a disk. When snapshots come faster than the disk takes them, only the newest is written.
+//! The thread that writes `run/status.json`, the answers that wait for it and those of bots, which do not, so that
+//! the loop never waits for a disk. When snapshots come faster than the disk takes them, only the newest is written.
 
 use std::fs;
 use std::io;
@@ -21,6 +21,8 @@ use super::snapshot::Snapshot;
 /// What the thread is given.
 enum Order {
     Publish(Box<Issue>),
+    /// Answers of bots, each with the file in which it came.
+    PassOn(Vec<(Envelope, Option<Shared>)>),
     /// Answered when everything before it is written.
     Flush(Sender<()>),
 }
@@ -60,6 +62,12 @@ impl Publisher {
                 replies,
                 claims,
             })));
+        }
+    }
+
+    pub fn pass_on(&self, answers: Vec<(Envelope, Option<Shared>)>) {
+        if let Some(sender) = &self.sender {
+            let _ = sender.send(Order::PassOn(answers));
         }
     }
 
@@ -110,6 +118,12 @@ fn publish_all(queue: &Receiver<Order>, path: &Path, replies_dir: &Path) {
         for order in first.into_iter().chain(queue.try_iter()) {
             match order {
                 Order::Publish(issue) => waiting.add(*issue),
+                Order::PassOn(answers) => {
+                    for (answer, claim) in answers {
+                        waiting.replies.push(answer);
+                        waiting.claims.extend(claim);
+                    }
+                }
                 Order::Flush(done) => flushed.push(done),
             }
         }

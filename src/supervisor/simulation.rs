@@ -178,6 +178,8 @@ struct World {
     orders: Vec<Order>,
     letters: Vec<Letter>,
     issues: Vec<Issue>,
+    /// Answers of bots that went to whoever asked.
+    passed_on: Vec<Envelope>,
     facts: Vec<Fact>,
     /// What was noted for the audit.
     audited: Vec<String>,
@@ -217,6 +219,7 @@ impl World {
             orders: Vec::new(),
             letters: Vec::new(),
             issues: Vec::new(),
+            passed_on: Vec::new(),
             facts: Vec::new(),
             audited: Vec::new(),
             warnings: Vec::new(),
@@ -545,6 +548,10 @@ impl Host for World {
         });
     }
 
+    fn pass_on(&mut self, answers: Vec<(Envelope, Option<Rc<Hold>>)>) {
+        self.passed_on.extend(answers.into_iter().map(|(answer, _)| answer));
+    }
+
     fn rescan_every(&self) -> Option<Duration> {
         None
     }
@@ -694,9 +701,10 @@ impl Simulation {
     }
 
     fn replies_to(&self, id: &str) -> Vec<&Envelope> {
-        let issues = &self.supervisor.host.issues;
-        let replies = issues.iter().flat_map(|issue| &issue.replies);
+        let world = &self.supervisor.host;
+        let replies = world.issues.iter().flat_map(|issue| &issue.replies);
         replies
+            .chain(&world.passed_on)
             .filter(|reply| reply.correlation_id.as_deref() == Some(id))
             .collect()
     }

@@ -78,6 +78,13 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
+    /// Hands on what bots answered. It says nothing of what the supervisor does, so it need not wait for a snapshot.
+    pub(super) fn pass_on(&mut self) {
+        if !self.passing.is_empty() {
+            self.host.pass_on(std::mem::take(&mut self.passing));
+        }
+    }
+
     pub(super) fn usage_targets(&self) -> Vec<UsageTarget> {
         self.fleet
             .members()

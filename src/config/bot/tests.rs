@@ -1,7 +1,14 @@
 //! Files and folders of bots: what they give, and the exact text of every fault.
 
 use super::*;
+use crate::model::mutation::mutated;
 use proptest::prelude::*;
+
+/// What turns a good file into a slip.
+const WORDS: &[&str] = &[
+    "\n", "  ", ": ", "- ", "*a", "&a ", "<<: ", "[", "]", "{", "}", "\"", "'", "~", "5s", "-1", "1e999", "bots:\n",
+    "id: a\n",
+];
 
 /// The faults of one file `a.yaml`, its directory left out.
 fn faults(text: &str) -> String {
@@ -321,8 +328,6 @@ fn a_folder_is_read_by_name_and_every_file_is_told() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
     #[test]
     fn no_file_panics_and_every_fault_is_one_line(
         lines in proptest::collection::vec("(id|token|bots|env|command|restart|x-a|<<|limits|  max|  delay|- id): ?(\\PC{0,8}|&a|\\*a|\\[|\\{A: b\\}|5s|~|- x)", 0..8),
@@ -330,6 +335,20 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.yaml");
         fs::write(&file, lines.join("\n")).unwrap();
+        if let Err(faults) = read_bots(&file, &Settings::new()) {
+            for fault in faults.0 {
+                prop_assert!(!fault.to_string().contains('\n'), "{}", fault);
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_example_is_read_or_its_faults_are_lines(
+        bytes in mutated(Just(include_str!("../../../bot_configs/example.yaml").to_owned()), WORDS),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.yaml");
+        fs::write(&file, bytes).unwrap();
         if let Err(faults) = read_bots(&file, &Settings::new()) {
             for fault in faults.0 {
                 prop_assert!(!fault.to_string().contains('\n'), "{}", fault);
