@@ -9,6 +9,8 @@ mod contract;
 #[cfg(test)]
 mod create;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod home;
