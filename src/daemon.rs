@@ -192,6 +192,16 @@ pub fn holder(home: &Home) -> Option<Identity> {
     serde_json::from_str::<Identity>(&text).ok().filter(Identity::is_alive)
 }
 
+/// Whether a supervisor that cannot be seen from here holds a home: one in another pid namespace, as in a
+/// container that shares the folder. Its lock is asked only where its file names such a one.
+pub fn is_held_elsewhere(home: &Home) -> bool {
+    let named = fs::read_to_string(home.supervisor_lock())
+        .ok()
+        .and_then(|text| serde_json::from_str::<Identity>(&text).ok());
+    let is_foreign = named.is_some_and(|identity| identity.is_of_another_namespace());
+    is_foreign && matches!(Lock::take(&home.supervisor_lock()), Ok(None))
+}
+
 /// Two starts at one moment, or one right after a stop: the lock may be free in an instant.
 fn take_lock(home: &Home) -> Result<Option<Lock>, Error> {
     let path = home.supervisor_lock();

@@ -25,7 +25,7 @@ const FILE_BYTES_MAX = 16 * 1024 * 1024;
 const FILE_ENVELOPES_MAX = 512;
 const MAILBOX_FILES_MAX = 100000;
 // What is accepted must still be handled and answered.
-const DISK_FREE_BYTES_MIN = 4 * 1024 * 1024;
+const DISK_FREE_BYTES_MIN = 1024 * 1024;
 // So that nothing starves, each sixteenth claim takes from the least urgent end.
 const FAIR_EVERY = 16;
 // A watch is a hint that may be lost: this long after the last look, look again.

@@ -39,7 +39,7 @@ FILE_BYTES_MAX = 16 * 1024 * 1024
 FILE_ENVELOPES_MAX = 512
 MAILBOX_FILES_MAX = 100_000
 # What is accepted must still be handled and answered.
-DISK_FREE_BYTES_MIN = 4 * 1024 * 1024
+DISK_FREE_BYTES_MIN = 1024 * 1024
 # So that nothing starves, each sixteenth claim takes from the least urgent end.
 FAIR_EVERY = 16
 # A watch is a hint that may be lost: this long after the last look, look again.

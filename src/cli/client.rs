@@ -42,6 +42,17 @@ impl Client {
         Ok(Client { home })
     }
 
+    /// Refuses a home whose supervisor runs in another pid namespace: from here nobody sees what it does.
+    pub(super) fn not_elsewhere(&self) -> Result<(), Failure> {
+        if daemon::is_held_elsewhere(&self.home) {
+            return Err(Failure::Refused(format!(
+                "the supervisor of {} runs in another container: use multibot there",
+                self.home.dir().display()
+            )));
+        }
+        Ok(())
+    }
+
     /// The supervisor that runs for this home now.
     pub(super) fn supervisor(&self) -> Option<Identity> {
         daemon::holder(&self.home)
@@ -131,6 +142,10 @@ impl Client {
         // A command that nobody waits for any more must not be obeyed by the next supervisor.
         command.expires_at = Some(Stamp(now.0 + i64::try_from(ANSWER_TIME_MAX.as_micros()).unwrap_or(0)));
         let inbox = Mailbox::new(self.home.supervisor_inbox());
+        if supervisor.is_alive() && self.snapshot_of(supervisor).is_some() {
+            // It has opened its home: what is missing was removed since, and it will look there again.
+            inbox.create()?;
+        }
         let posted = inbox.post(&mut Poster::new(), &[command], Durability::None, now)?;
         let answer = reply_path(&self.home.replies(), &id)?;
         let begun = clock::now();

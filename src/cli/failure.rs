@@ -40,7 +40,7 @@ pub(super) enum Failure {
     Refused(String),
     #[error("{what} after {}; it goes on, look with: multibot status", show_duration(*after))]
     TimedOut { what: String, after: Duration },
-    #[error("{bot} has not answered within {}; the message stays in its inbox", show_duration(*after))]
+    #[error("{bot} has not answered within {}; where the message is, says: multibot queue {bot}", show_duration(*after))]
     Unanswered { bot: BotId, after: Duration },
     #[error(
         "the supervisor (pid {pid}) does not answer: what was stored holds as soon as it does; look at logs/supervisor.log, or end it with: multibot stop --force"

@@ -68,6 +68,13 @@ fn run(mut cli: Cli) -> Result<Exit, Failure> {
         verb => cli.verb = verb,
     }
     let client = Client::new(Home::find(cli.home, |name| std::env::var_os(name))?)?;
+    let is_of_files = matches!(
+        cli.verb,
+        Verb::Send(_) | Verb::Queue(_) | Verb::Logs(_) | Verb::Events(_) | Verb::Audit(_)
+    );
+    if !is_of_files {
+        client.not_elsewhere()?;
+    }
     match cli.verb {
         Verb::Up(up) => commands::up::run(&client, &up, cli.verbose),
         Verb::Start(start) => commands::start::run(&client, &start, cli.verbose),

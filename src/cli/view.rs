@@ -12,7 +12,7 @@ use crate::output::{Cell, Column, Paint, Style, Table};
 use crate::run::identity::{Stat, boot_id};
 use crate::run::record::read_exit;
 use crate::supervisor::ledger;
-use crate::supervisor::snapshot::{BotStatus, LastExit, Snapshot};
+use crate::supervisor::snapshot::{BotStatus, LastExit, Snapshot, Stage};
 
 /// The home as JSON. Fields are documented in multibot-json(7) and only ever added.
 #[derive(Debug, Serialize)]
@@ -101,12 +101,21 @@ pub(super) fn look(client: &Client) -> Result<View, Failure> {
         return look_without(client, now);
     };
     let is_halted = Stat::of(supervisor.pid).is_some_and(|stat| stat.state == 'T');
-    let mut view = match client.snapshot_of(&supervisor) {
+    let snapshot = client.snapshot_of(&supervisor);
+    let has_left = snapshot.as_ref().is_some_and(|it| it.supervisor.stage == Stage::Left);
+    let mut view = match snapshot {
         Some(snapshot) => view_of(client, &snapshot, now),
         None => look_without(client, now)?.unpublished(&client.home.snapshot()),
     };
     let about = &mut view.supervisor;
     (about.running, about.pid) = (true, Some(supervisor.pid));
+    if has_left {
+        about.stale = true;
+        about.notes.push(format!(
+            "the supervisor has become another program, which has not answered yet; if that lasts: kill -9 {}; multibot start",
+            supervisor.pid
+        ));
+    }
     if is_halted {
         about.stale = true;
         about.notes.push(format!(

@@ -26,6 +26,10 @@ pub const MAILBOX_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const MAILBOX_FILES_MAX: usize = 100_000;
 /// Free disk below which a mailbox takes no more: what is accepted must still be handled and answered.
 pub const DISK_FREE_BYTES_MIN: u64 = 4 * 1024 * 1024;
+/// The same for what bots answer. It lies below what senders leave free, so that a bot can still work off and
+/// answer what they have filled the disk with.
+pub const OUTBOX_DISK_FREE_BYTES_MIN: u64 = 1024 * 1024;
+const _: () = assert!(OUTBOX_DISK_FREE_BYTES_MIN < DISK_FREE_BYTES_MIN);
 /// A writer needs seconds; what lies in tmp/ longer than this belongs to nobody.
 pub const TMP_AGE_MAX: Duration = Duration::from_secs(36 * 3600);
 /// A caller waits seconds for its reply; older ones belong to nobody.

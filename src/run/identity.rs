@@ -40,6 +40,11 @@ impl Identity {
             && Stat::of(self.pid).is_some_and(|stat| stat.start_ticks == self.start_ticks && !stat.is_zombie())
     }
 
+    /// Whether this is a process of this boot that another pid namespace counts.
+    pub fn is_of_another_namespace(&self) -> bool {
+        self.boot_id == boot_id() && self.pid_ns != pid_ns()
+    }
+
     /// Whether the pid can mean anything here: same boot, same pid namespace.
     pub fn is_of_this_boot(&self) -> bool {
         self.boot_id == boot_id() && self.pid_ns == pid_ns()

@@ -1,8 +1,10 @@
 //! How much an inbox may hold. A sender is refused, with everything that was accepted before untouched.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::file::{self, entries};
 use super::mailbox::Mailbox;
@@ -98,17 +100,32 @@ impl Mailbox {
         if most <= enough {
             return Ok(Load { messages: most, bytes });
         }
-        let mut messages = 0;
-        for (path, size) in files {
-            let is_one = size < 2 * LINE_BYTES_MIN || path.extension().is_none_or(|it| it != "ndjson");
-            messages += if is_one { 1 } else { lines_of(&path) };
-        }
+        let messages = files.iter().map(|(path, size)| messages_of(path, *size)).sum();
         Ok(Load { messages, bytes })
+    }
+
+    /// How many messages wait in `new/`. `known` remembers what each file holds, so that none is looked into twice.
+    pub fn waiting(&self, known: &mut HashMap<OsString, u64>) -> Result<u64> {
+        let mut found = HashMap::new();
+        for name in entries(&self.new_dir())? {
+            let count = known.remove(&name).unwrap_or_else(|| {
+                let path = self.new_dir().join(&name);
+                fs::symlink_metadata(&path).map_or(1, |meta| messages_of(&path, meta.size()))
+            });
+            found.insert(name, count);
+        }
+        *known = found;
+        Ok(known.values().sum())
     }
 }
 
+fn messages_of(path: &Path, size: u64) -> u64 {
+    let is_one = size < 2 * LINE_BYTES_MIN || path.extension().is_none_or(|it| it != "ndjson");
+    if is_one { 1 } else { lines_of(path) }
+}
+
 /// The messages in a file; what cannot be read is one.
-fn lines_of(path: &std::path::Path) -> u64 {
+fn lines_of(path: &Path) -> u64 {
     let read = file::open(path).and_then(|opened| file::read_up_to(&opened, MAILBOX_FILE_BYTES_MAX));
     let lines = read.map_or(1, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count());
     lines.max(1) as u64

@@ -5,7 +5,7 @@
 //! a message. Invariants: a file in `new/` is complete, because it was written in `tmp/` and renamed; of all
 //! who claim one file, one gets it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 
 use super::bounds::{Bounds, Load};
 use super::claimed::Claimed;
-use super::envelope::{Defaults, from_line, to_line};
+use super::envelope::{Defaults, Fault, from_line, to_line};
 use super::name::{FileName, MICROS_MAX, is_ulid};
 use super::progress::is_progress;
 use super::scan::Entry;
 use super::{Error, Result, file, new_id};
 use crate::model::limits::{
-    DISK_FREE_BYTES_MIN, ENVELOPES_PER_FILE_MAX, MAILBOX_FILE_BYTES_MAX, MAILBOX_FILES_MAX, TMP_AGE_MAX,
+    DISK_FREE_BYTES_MIN, ENVELOPES_PER_FILE_MAX, MAILBOX_FILE_BYTES_MAX, MAILBOX_FILES_MAX, OUTBOX_DISK_FREE_BYTES_MIN,
+    TMP_AGE_MAX,
 };
 use crate::model::message::Envelope;
 use crate::model::queue::Durability;
@@ -212,7 +213,17 @@ impl Mailbox {
             });
         }
         let mut lines = String::new();
+        let mut ids = HashSet::new();
         for envelope in envelopes {
+            // What became of each in a file is told by its id.
+            if !ids.insert(envelope.id.as_str()) {
+                let rule = "another one in each line of a file";
+                return Err(Error::Envelope {
+                    path: path(),
+                    id: envelope.id.clone(),
+                    fault: Fault::Field { field: "id", rule },
+                });
+            }
             let line = to_line(envelope);
             let defaults = Defaults {
                 from: &envelope.from,
@@ -274,7 +285,12 @@ impl Mailbox {
     }
 
     pub(super) fn check_disk(&self, free: u64, bytes: u64) -> Result<()> {
-        let needed = bytes.saturating_add(DISK_FREE_BYTES_MIN);
+        let reserve = if self.dir.file_name().is_some_and(|name| name == "outbox") {
+            OUTBOX_DISK_FREE_BYTES_MIN
+        } else {
+            DISK_FREE_BYTES_MIN
+        };
+        let needed = bytes.saturating_add(reserve);
         if free < needed {
             let path = self.dir.clone();
             return Err(Error::DiskFull { path, free, needed });

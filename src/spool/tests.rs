@@ -144,7 +144,14 @@ fn a_post_that_cannot_be_is_refused_whole() {
         "{error}"
     );
     let half = envelope("x", 5).with_payload(serde_json::json!({"text": "x".repeat(ENVELOPE_BYTES_MAX / 2)}));
-    assert!(matches!(refused(&vec![half; 200]), Error::BatchBytes { .. }));
+    let numbered = |number: usize| Envelope {
+        id: format!("n{number}"),
+        ..half.clone()
+    };
+    let halves: Vec<Envelope> = (0..200).map(numbered).collect();
+    assert!(matches!(refused(&halves), Error::BatchBytes { .. }));
+    let twice = refused(&[good.clone(), good.clone()]).to_string();
+    assert!(twice.contains("id must be another one in each line"), "{twice}");
     let mut nested = serde_json::json!(1);
     for _ in 0..200 {
         nested = serde_json::json!([nested]);

@@ -36,7 +36,8 @@ pub struct Supervisor<H: Host> {
     /// Adopted runs that were started with other settings than are stored now.
     pub(super) outdated: Vec<BotId>,
     pub(super) recount: BTreeSet<BotId>,
-    rescanned_at: Moment,
+    pub(super) rescanned_at: Moment,
+    pub(super) looked_at: Moment,
     pub(super) swept_at: Moment,
     pub(super) facts: Vec<Fact>,
     pub(super) replies: Vec<Envelope>,
@@ -75,6 +76,7 @@ impl<H: Host> Supervisor<H> {
             outdated: Vec::new(),
             recount: BTreeSet::new(),
             rescanned_at: now,
+            looked_at: now,
             swept_at: now,
             facts: Vec::new(),
             replies: Vec::new(),
@@ -208,7 +210,7 @@ impl<H: Host> Supervisor<H> {
             News::Heartbeat(bot) => self.heartbeat(&bot),
             News::HintsLost => {
                 self.host.hints_lost();
-                self.rescan();
+                self.look_after();
             }
             News::Spawned { bot, run, pid } => self.spawned(&bot, run, pid),
             News::SpawnFailed { bot, run, failure } => self.spawn_failed(&bot, run, failure),
@@ -233,6 +235,7 @@ impl<H: Host> Supervisor<H> {
                     });
                     self.touch();
                 }
+                self.look_after_at_times();
             }
             // The next supervisor finds it passed as well.
             News::LimitPassed { .. } if self.stage == Stage::Leaving => {}
@@ -246,23 +249,6 @@ impl<H: Host> Supervisor<H> {
                 }
             }
             News::Stop(mode) => self.begin_stop(mode),
-        }
-    }
-
-    /// What is not watched is looked at again and again.
-    fn rescan_if_blind(&mut self) {
-        let Some(every) = self.host.rescan_every() else { return };
-        if self.host.now().since(self.rescanned_at) >= every {
-            self.rescan();
-        }
-    }
-
-    fn rescan(&mut self) {
-        self.rescanned_at = self.host.now();
-        self.unread.insert(None);
-        for bot in self.fleet.ids() {
-            self.inbox_changed(&bot);
-            self.unread.insert(Some(bot));
         }
     }
 

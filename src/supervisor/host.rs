@@ -181,6 +181,8 @@ pub trait Host {
     fn mend(&mut self, bot: &BotId) -> Result<bool, String>;
     /// Removes what senders that died have left in a bot's mailboxes.
     fn sweep(&mut self, bot: &BotId);
+    /// Looks whether the supervisor's own mailbox is there and watched, and mends it; whether it had to.
+    fn look_after(&mut self) -> Result<bool, String>;
     /// Hints were lost and everything is looked at: an operator may want to know.
     fn hints_lost(&mut self);
 

@@ -23,6 +23,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Answers of one bot that wait for its word whether it is done with the message.
 const UNDECIDED_MAX: usize = 1024;
 
+/// How often everything is looked after although nothing asks for it; with sampling off, only while something
+/// is not watched.
+const LOOK_AFTER_EVERY: Duration = Duration::from_secs(30);
+
 impl<H: Host> Supervisor<H> {
     /// A bot answered a message negatively. While it holds the message without a mark, it has not said yet whether
     /// it wants to be rid of it.
@@ -177,6 +181,46 @@ impl<H: Host> Supervisor<H> {
                 self.recount(bot);
             }
             Err(error) => self.host.warn(&format!("{bot}: {error}")),
+        }
+    }
+
+    /// What is not watched is looked at again and again.
+    pub(super) fn rescan_if_blind(&mut self) {
+        let Some(every) = self.host.rescan_every() else { return };
+        if self.host.now().since(self.rescanned_at) >= every {
+            self.look_after_at_times();
+            self.rescan();
+        }
+    }
+
+    /// Looks after everything at a moment when the loop is awake anyway, if the last time is long ago: not every
+    /// lost hint and not every removed folder is told.
+    pub(super) fn look_after_at_times(&mut self) {
+        if self.host.now().since(self.looked_at) >= LOOK_AFTER_EVERY {
+            self.look_after();
+        }
+    }
+
+    /// Mends what was removed of any mailbox, and reads them all.
+    pub(super) fn look_after(&mut self) {
+        self.looked_at = self.host.now();
+        match self.host.look_after() {
+            Ok(false) => {}
+            Ok(true) => self.host.warn("the supervisor's mailbox was made anew and read again"),
+            Err(error) => self.host.warn(&error),
+        }
+        for bot in self.fleet.ids() {
+            self.folders_changed(&bot);
+        }
+        self.rescan();
+    }
+
+    pub(super) fn rescan(&mut self) {
+        self.rescanned_at = self.host.now();
+        self.unread.insert(None);
+        for bot in self.fleet.ids() {
+            self.inbox_changed(&bot);
+            self.unread.insert(Some(bot));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock;
@@ -78,11 +78,46 @@ impl ProcessHost {
         }
     }
 
-    /// The inodes of a bot's watched folders; None where one is missing.
+    /// Watches anew what could not be watched; the limit of the kernel may have been raised meanwhile.
+    pub(super) fn watch_anew(&mut self) {
+        let Ok(watches) = &mut self.parts.watches else { return };
+        self.blindness = None;
+        let own = self.parts.home.supervisor_inbox().join("new");
+        if let Err(error) = watches.add(&own) {
+            self.blindness = Some(format!("cannot watch {}: {error}", own.display()));
+        }
+        let bots: Vec<BotId> = self.prepared.keys().cloned().collect();
+        bots.iter().for_each(|bot| self.watch(bot));
+    }
+
+    /// Makes the supervisor's own mailbox anew where somebody has removed it; whether that was so.
+    pub(super) fn mend_own(&mut self) -> Result<bool, String> {
+        let inbox = Mailbox::new(self.parts.home.supervisor_inbox());
+        let folders = ["tmp", "new", "cur"].map(|name| inbox.dir().join(name));
+        if folders.iter().all(|dir| dir.is_dir()) && inode_of(&inbox.new_dir()) == self.own_inode {
+            return Ok(false);
+        }
+        inbox.create().map_err(|error| error.to_string())?;
+        self.own_inode = inode_of(&inbox.new_dir());
+        self.watch_anew();
+        let what = "the supervisor's mailbox was removed and made anew".to_owned();
+        self.incidents.insert(what, clock::stamp());
+        Ok(true)
+    }
+
+    /// The inodes of a bot's watched folders; None where one is missing, or one that needs no watch.
     pub(super) fn inodes(&self, bot: &BotId) -> Option<Inodes> {
+        let home = &self.parts.home;
+        let (inbox, outbox) = (home.inbox_of(bot), home.outbox_of(bot));
+        if ![inbox.join("tmp"), outbox.join("tmp"), outbox.join("cur")]
+            .iter()
+            .all(|dir| dir.is_dir())
+        {
+            return None;
+        }
         let mut inodes = Inodes::default();
         for (inode, dir) in inodes.iter_mut().zip(self.watched(bot)) {
-            *inode = std::fs::metadata(dir).ok()?.ino();
+            *inode = inode_of(&dir)?;
         }
         Some(inodes)
     }
@@ -232,11 +267,12 @@ impl ProcessHost {
         });
     }
 
-    pub(super) fn count(&self, bot: &BotId) -> BoxCounts {
+    pub(super) fn count(&mut self, bot: &BotId) -> BoxCounts {
         let (inbox, dead) = self.inbox_of(bot);
         let census = inbox.census().unwrap_or_default();
+        let known = self.waiting.entry(bot.clone()).or_default();
         BoxCounts {
-            inbox_new: census.new as u64,
+            inbox_new: inbox.waiting(known).unwrap_or(census.new as u64),
             inbox_cur: census.cur as u64,
             inbox_later: census.later as u64,
             inbox_held: census.held as u64,
@@ -245,6 +281,11 @@ impl ProcessHost {
             dead: dead.count().unwrap_or_default() as u64,
         }
     }
+}
+
+/// Which folder stands at a path now.
+pub(super) fn inode_of(dir: &Path) -> Option<u64> {
+    std::fs::metadata(dir).map(|found| found.ino()).ok()
 }
 
 /// What an envelope in a bot's inbox need not say.

@@ -2,6 +2,7 @@
 //! through the store, time through the clock.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ffi::OsString;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use crate::config::{Settings, bot_spec, read_supervisor};
 use crate::home::Home;
 use crate::model::bot::{BotId, RunId};
 use crate::model::fact::Fact;
+use crate::model::limits::DISK_FREE_BYTES_MIN;
 use crate::model::message::Envelope;
 use crate::model::queue::QueuePolicy;
-use crate::model::units::{Moment, Stamp};
+use crate::model::units::{Moment, Stamp, show_size};
 use crate::run::identity::boot_id;
 use crate::run::record::read_run;
 use crate::run::remains;
@@ -26,7 +28,7 @@ use super::host::{BoxCounts, Configuration, Configured, Found, Host, Launch, Mai
 use super::ledger::{self, Ledger};
 use super::machine::SpawnFailure;
 use super::mail::SUPERVISOR;
-use super::mailboxes::Inodes;
+use super::mailboxes::{Inodes, inode_of};
 use super::news::{News, Pace};
 use super::publisher::Publisher;
 use super::recipe::recipe;
@@ -74,8 +76,12 @@ pub struct ProcessHost {
     settings_fault: Option<String>,
     /// Why not every mailbox is watched, once one is not.
     pub(super) blindness: Option<String>,
+    /// The supervisor's own `new/` as it was when it was watched.
+    pub(super) own_inode: Option<u64>,
+    /// How many messages each waiting file of a bot's inbox holds.
+    pub(super) waiting: HashMap<BotId, HashMap<OsString, u64>>,
     /// What happened to mailboxes and was mended, and when last.
-    incidents: BTreeMap<String, Stamp>,
+    pub(super) incidents: BTreeMap<String, Stamp>,
     /// What the last scan of a mailbox found and nobody has read yet: a mailbox of many files is not
     /// listed anew for each of them.
     pub(super) backlog: HashMap<Option<BotId>, VecDeque<Entry>>,
@@ -94,6 +100,7 @@ impl ProcessHost {
     pub fn new(parts: Parts) -> Result<ProcessHost, crate::store::Error> {
         let home_id = parts.store.home_id()?;
         let blindness = parts.watches.as_ref().err().cloned();
+        let own_inode = inode_of(&parts.home.supervisor_inbox().join("new"));
         Ok(ProcessHost {
             parts,
             poster: Poster::new(),
@@ -104,6 +111,8 @@ impl ProcessHost {
             pace: Pace::default(),
             settings_fault: None,
             blindness,
+            own_inode,
+            waiting: HashMap::new(),
             incidents: BTreeMap::new(),
             backlog: HashMap::new(),
             prepared: HashMap::new(),
@@ -248,6 +257,13 @@ impl Host for ProcessHost {
         self.sweep_mailboxes(bot);
     }
 
+    fn look_after(&mut self) -> Result<bool, String> {
+        if self.blindness.is_some() {
+            self.watch_anew();
+        }
+        self.mend_own()
+    }
+
     fn hints_lost(&mut self) {
         let what = "hints of changed mailboxes were lost, and all were read again".to_owned();
         self.incidents.insert(what, clock::stamp());
@@ -260,9 +276,19 @@ impl Host for ProcessHost {
     fn notes(&self) -> Vec<String> {
         let say = |why: &String| format!("mailboxes are read every {}s: {why}", RESCAN_EVERY.as_secs());
         let incidents = self.incidents.iter().map(|(what, at)| format!("{what} at {at}"));
+        let disk = fs2::available_space(self.parts.home.dir())
+            .ok()
+            .filter(|free| *free < DISK_FREE_BYTES_MIN)
+            .map(|free| {
+                format!(
+                    "the disk is nearly full ({} free): messages are refused until there is room",
+                    show_size(free)
+                )
+            });
         self.blindness
             .iter()
             .map(say)
+            .chain(disk)
             .chain(self.settings_fault.clone())
             .chain(incidents)
             .collect()
@@ -270,6 +296,7 @@ impl Host for ProcessHost {
 
     fn forget(&mut self, bot: &BotId) {
         self.prepared.remove(bot);
+        self.waiting.remove(bot);
         self.backlog.remove(&Some(bot.clone()));
         self.forget_runs(bot);
         let dirs = self.watched(bot);

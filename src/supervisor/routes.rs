@@ -33,7 +33,9 @@ impl<H: Host> Supervisor<H> {
     /// Whether an envelope in a bot's outbox is for other bots.
     pub(super) fn is_for_others(&self, sender: &BotId, envelope: &Envelope) -> bool {
         let to = envelope.to.as_str();
-        if envelope.kind == Kind::Heartbeat || to == sender.as_str() || to == SUPERVISOR || to == "cli" {
+        // A command to itself is a note for later, and needs its own word in accept_from.
+        let is_own_word = to == sender.as_str() && envelope.kind != Kind::Command;
+        if envelope.kind == Kind::Heartbeat || is_own_word || to == SUPERVISOR || to == "cli" {
             return false;
         }
         // A bot need not know whom it answers, and an error is first of all about the message that it answers.

@@ -538,6 +538,10 @@ impl Host for World {
 
     fn sweep(&mut self, _bot: &BotId) {}
 
+    fn look_after(&mut self) -> Result<bool, String> {
+        Ok(false)
+    }
+
     fn hints_lost(&mut self) {}
 
     fn publish(&mut self, snapshot: Snapshot, replies: Vec<Envelope>, _claims: Vec<Rc<Hold>>) {

@@ -86,6 +86,11 @@ fn hint_of(ipc: &Path, path: &Path, kind: &EventKind) -> Option<Hint> {
         EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From))
     );
     let is_write_in_place = matches!(kind, EventKind::Modify(ModifyKind::Metadata(_) | ModifyKind::Data(_)));
+    let is_removal = matches!(kind, EventKind::Remove(_));
+    if owner == "supervisor" && is_removal && rest.as_slice() == ["inbox", "new"] {
+        // The watch is gone with its folder.
+        return Some(Hint::Everything);
+    }
     if owner == "supervisor" {
         return (rest.first() == Some(&"inbox") && !leaves && !is_write_in_place).then_some(Hint::SupervisorInbox);
     }

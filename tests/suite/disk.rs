@@ -77,11 +77,16 @@ fn a_full_disk_loses_nothing_and_all_goes_on_when_there_is_room_again() {
         disk.fill();
         assert_eq!(send(&home, "refused"), None);
         // Also a bot that dies now comes back, and nothing that it had is lost.
-        let pid = home.pid("demo");
-        kill(pid, Signal::KILL);
-        wait_until("it is gone", &home, || !is_alive(pid));
+        let old = home.bot("demo")["pid"].as_u64();
+        if let Some(pid) = old.and_then(|pid| u32::try_from(pid).ok()) {
+            kill(pid, Signal::KILL);
+            wait_until("it is gone", &home, || !is_alive(pid));
+        }
         fs::remove_file(disk.filler()).unwrap();
-        wait_until("it runs again", &home, || home.state("demo") == "running");
+        wait_until("another one runs", &home, || {
+            let bot = home.bot("demo");
+            bot["state"] == "running" && bot["pid"].as_u64() != old
+        });
     }
     wait_until("everything accepted is answered", &home, || {
         let answer = |id: &String| home.read(&format!("ipc/supervisor/replies/{id}.json"));
@@ -90,5 +95,5 @@ fn a_full_disk_loses_nothing_and_all_goes_on_when_there_is_room_again() {
             .all(|(id, text)| answer(id).contains(&format!("\"text\":\"{text}\"")))
     });
     assert_eq!(home.ok(&["send", "demo", "--text", "hello", "--wait"]).out, "hello\n");
-    home.ok(&["status"]);
+    home.wait_state("demo", "running");
 }

@@ -132,6 +132,10 @@ fn a_supervisor_that_is_killed_in_a_container_is_followed_by_one_that_adopts() {
     });
     assert_eq!(container.bot()["pid"], pid);
     assert_eq!(container.run(&["events", "shop"]).out.matches("adopted").count(), 1);
+    // From outside nobody can tell what it does, and nobody may meddle.
+    for verb in ["status", "start", "stop"] {
+        home.run(&[verb]).code(1).one_line(&["another container"]);
+    }
     // One that leaves its bots leaves them their process 1.
     container.run(&["stop", "--keep-bots"]).code(0);
     assert_eq!(container.bot()["pid"], pid);

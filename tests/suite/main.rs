@@ -11,6 +11,8 @@ mod create;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod home;

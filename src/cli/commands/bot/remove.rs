@@ -16,6 +16,9 @@ use crate::supervisor::ledger;
 /// A bot that runs is stopped first, if the operator says so: what is removed must not run on. Its mailboxes go
 /// with it, so messages that are not done are told before.
 pub(super) fn run(client: &Client, id: &BotId, force: bool, purge: bool) -> Result<Exit, Failure> {
+    if purge && client.known(std::slice::from_ref(id)).is_err() && client.home.log_of(id).exists() {
+        return purge_removed(client, id);
+    }
     client.known(std::slice::from_ref(id))?;
     if power::is_alive(client, id) {
         if !force {
@@ -48,10 +51,25 @@ pub(super) fn run(client: &Client, id: &BotId, force: bool, purge: bool) -> Resu
     let log = client.home.log_of(id);
     if purge {
         remove_logs(&log)?;
+        remove(&client.home.media_of(id))?;
+        remove(&client.home.run_of(id))?;
         output::note(&format!("removed {id}, its log and its history"));
     } else {
         output::note(&format!("removed {id}; its log stays at {}", log.display()));
     }
+    Ok(Exit::Done)
+}
+
+/// What an earlier removal has kept of a bot.
+fn purge_removed(client: &Client, id: &BotId) -> Result<Exit, Failure> {
+    client.store()?.transaction(|store| {
+        store.events().forget(id)?;
+        client.audit(store, "bot remove", Some(id), "purged")
+    })?;
+    remove_logs(&client.home.log_of(id))?;
+    remove(&client.home.media_of(id))?;
+    remove(&client.home.run_of(id))?;
+    output::note(&format!("removed the log and the history of {id}"));
     Ok(Exit::Done)
 }
 

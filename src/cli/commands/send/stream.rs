@@ -1,6 +1,7 @@
 //! `multibot send BOT -`: many messages from stdin, one JSON object on each line, posted in large batches.
 
-use std::io::BufRead;
+use std::collections::HashMap;
+use std::io::{BufRead, Read};
 
 use serde_json::{Map, Value, json};
 
@@ -11,9 +12,9 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::clock;
 use crate::model::bot::BotId;
-use crate::model::limits::{ENVELOPES_PER_FILE_MAX, MAILBOX_FILE_BYTES_MAX};
+use crate::model::limits::{ENVELOPE_BYTES_MAX, ENVELOPES_PER_FILE_MAX, MAILBOX_FILE_BYTES_MAX};
 use crate::model::message::Envelope;
-use crate::model::units::Stamp;
+use crate::model::units::{Stamp, show_size};
 use crate::output;
 use crate::spool::envelope::{Defaults, from_line, to_line};
 use crate::spool::new_id;
@@ -29,20 +30,18 @@ struct Batch {
 pub(super) fn run(client: &Client, bot: &BotId, send: &Send, mut input: impl BufRead) -> Result<Exit, Failure> {
     let mut gate = Gate::open(client, bot)?;
     let mut batch = Batch::default();
-    let mut text = String::new();
-    for number in 1.. {
-        text.clear();
-        if input.read_line(&mut text).map_err(Failure::io("read stdin"))? == 0 {
-            break;
-        }
-        if text.trim().is_empty() {
-            continue;
-        }
-        let envelope = match read(text.trim(), bot, send, clock::stamp()) {
-            Ok(envelope) => envelope,
+    let mut lines = Lines {
+        input: &mut input,
+        number: 0,
+        line_of: HashMap::new(),
+    };
+    loop {
+        let envelope = match lines.next_envelope(bot, send) {
+            Ok(Some(envelope)) => envelope,
+            Ok(None) => break,
             Err(why) => {
                 post(&mut gate, &mut batch)?;
-                return Err(ended(&gate, &format!("line {number}: {why}")));
+                return Err(ended(&gate, &format!("line {}: {why}", lines.number)));
             }
         };
         let bytes = to_line(&envelope).len() as u64 + 1;
@@ -55,7 +54,7 @@ pub(super) fn run(client: &Client, bot: &BotId, send: &Send, mut input: impl Buf
             post(&mut gate, &mut batch)?;
         }
         if batch.envelopes.is_empty() {
-            batch.first_line = number;
+            batch.first_line = lines.number;
         }
         batch.bytes += bytes;
         batch.envelopes.push(envelope);
@@ -63,6 +62,49 @@ pub(super) fn run(client: &Client, bot: &BotId, send: &Send, mut input: impl Buf
     post(&mut gate, &mut batch)?;
     output::note(&format!("{}{}", counted(&gate), unread_until_start(client, bot)));
     Ok(Exit::Done)
+}
+
+/// Standard input, line by line.
+struct Lines<'a, R> {
+    input: &'a mut R,
+    /// Of the line that was read last, from 1 on.
+    number: usize,
+    /// Where each id stood: what becomes of a message is told by it.
+    line_of: HashMap<String, usize>,
+}
+
+impl<R: BufRead> Lines<'_, R> {
+    /// The envelope of the next line that is not blank; None at the end.
+    fn next_envelope(&mut self, bot: &BotId, send: &Send) -> Result<Option<Envelope>, String> {
+        while let Some(line) = self.next()? {
+            if line.trim().is_empty() {
+                continue;
+            }
+            let envelope = read(line.trim(), bot, send, clock::stamp())?;
+            return match self.line_of.insert(envelope.id.clone(), self.number) {
+                Some(earlier) => Err(format!("its id is that of line {earlier}")),
+                None => Ok(Some(envelope)),
+            };
+        }
+        Ok(None)
+    }
+
+    /// The next line; None at the end. One that is longer than any message is not read to its end.
+    fn next(&mut self) -> Result<Option<String>, String> {
+        self.number += 1;
+        let mut bytes = Vec::new();
+        let length_max = 2 * ENVELOPE_BYTES_MAX as u64;
+        self.input
+            .by_ref()
+            .take(length_max)
+            .read_until(b'\n', &mut bytes)
+            .map_err(|error| format!("cannot read stdin: {error}"))?;
+        if bytes.len() as u64 == length_max {
+            return Err(format!("it is longer than {}", show_size(length_max)));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
+        Ok((!text.is_empty()).then_some(text))
+    }
 }
 
 fn post(gate: &mut Gate, batch: &mut Batch) -> Result<(), Failure> {
