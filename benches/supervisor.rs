@@ -5,6 +5,8 @@
 //! It runs the release binary in a temporary home on the disk that holds `target/`. `-- --quick` shows that all of it
 //! works; `-- trip` and `-- adopt` measure one part.
 
+#![expect(clippy::print_stdout, reason = "a bench shows its figures")]
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -56,8 +56,6 @@ pub struct Supervisor<H: Host> {
 
 /// News that one turn takes from its queue before it looks at deadlines.
 const NEWS_PER_TURN: usize = 256;
-/// The history explains; it does not archive what bots say.
-const FACT_CHARS_MAX: usize = 2000;
 
 impl<H: Host> Supervisor<H> {
     pub fn new(host: H, mut identity: snapshot::Supervisor) -> Supervisor<H> {
@@ -465,26 +463,6 @@ impl<H: Host> Supervisor<H> {
                         }
                     )
             })
-    }
-
-    pub(super) fn fact(&mut self, bot: &BotId, run: Option<RunId>, name: &str, detail: &str) {
-        let at = self.host.stamp();
-        // Masked before it is cut: half a secret is found by no mask.
-        let masked = self
-            .fleet
-            .get(bot)
-            .map_or_else(|| detail.to_owned(), |member| member.discretion.masked(detail));
-        let detail = match masked.char_indices().nth(FACT_CHARS_MAX) {
-            Some((end, _)) => format!("{}…", &masked[..end]),
-            None => masked,
-        };
-        self.facts.push(Fact {
-            at,
-            bot: bot.clone(),
-            run,
-            name: name.to_owned(),
-            detail,
-        });
     }
 }
 

@@ -1,11 +1,15 @@
-//! What the loop tells the world of itself: the snapshot, and whom to sample.
+//! What the loop tells the world of itself: the snapshot, the history, answers, and whom to sample.
 
-use crate::model::bot::State;
+use crate::model::bot::{BotId, RunId, State};
+use crate::model::fact::Fact;
 use crate::model::limits::SNAPSHOT_INTERVAL;
 
 use super::event_loop::Supervisor;
 use super::host::{Host, UsageTarget};
 use super::snapshot::{SNAPSHOT_VERSION, Snapshot, Stage};
+
+/// The history explains; it does not archive what bots say.
+const FACT_CHARS_MAX: usize = 2000;
 
 impl<H: Host> Supervisor<H> {
     /// Notes that a snapshot is due.
@@ -43,6 +47,27 @@ impl<H: Host> Supervisor<H> {
         let replies = std::mem::take(&mut self.replies);
         let claims = std::mem::take(&mut self.answering);
         self.host.publish(snapshot, replies, claims);
+    }
+
+    /// Notes something for the history.
+    pub(super) fn fact(&mut self, bot: &BotId, run: Option<RunId>, name: &str, detail: &str) {
+        let at = self.host.stamp();
+        // Masked before it is cut: half a secret is found by no mask.
+        let masked = self
+            .fleet
+            .get(bot)
+            .map_or_else(|| detail.to_owned(), |member| member.discretion.masked(detail));
+        let detail = match masked.char_indices().nth(FACT_CHARS_MAX) {
+            Some((end, _)) => format!("{}…", &masked[..end]),
+            None => masked,
+        };
+        self.facts.push(Fact {
+            at,
+            bot: bot.clone(),
+            run,
+            name: name.to_owned(),
+            detail,
+        });
     }
 
     /// Hands the facts since the last time to the history.
