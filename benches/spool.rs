@@ -5,6 +5,8 @@
 //! After that come the rates of many producers and of batches (`spool/throughput.rs`). `-- --quick` shows that all of
 //! it works, `-- rates` measures the rates only.
 
+#![expect(clippy::print_stdout, reason = "a bench shows its figures")]
+
 #[path = "spool/throughput.rs"]
 mod throughput;
 

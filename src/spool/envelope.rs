@@ -412,6 +412,20 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_number_does_not_drift_however_often_it_is_written_anew() {
+        let line = r#"{"id":"a","kind":"event","name":"x","payload":{"n":-3.202847500509452e+97,"m":0.1,"k":18446744073709551615}}"#;
+        let mut read = from_line(line, &DEFAULTS).unwrap();
+        for _ in 0..3 {
+            let written = to_line(&read);
+            assert!(
+                written.ends_with(r#"{"n":-3.202847500509452e+97,"m":0.1,"k":18446744073709551615}}"#),
+                "{written}"
+            );
+            read = from_line(&written, &DEFAULTS).unwrap();
+        }
+    }
+
+    #[test]
     fn a_fault_names_the_field_and_keeps_the_value_to_itself() {
         for (line, text) in [
             ("", "not valid JSON at column 0"),
