@@ -5,8 +5,6 @@
 //! moment meets them alike; a figure is the median of the rounds. Each has what it would have in use: SQLite one
 //! connection behind a lock, a sender its own poster, everybody one inbox.
 
-#![expect(clippy::print_stdout, reason = "a bench tells its figures")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
