@@ -87,7 +87,10 @@ fn a_bot_that_signals_readiness_is_starting_until_it_does() {
     home.wait_state("shop", "starting");
     home.run(&["status"]).code(1);
     assert!(start.is_running());
-    assert_eq!(home.reason("shop"), "waits for its ready event");
+    // It is starting as well while it is being spawned.
+    wait_until("it waits for its word", &home, || {
+        home.reason("shop") == "waits for its ready event"
+    });
     home.write("go", "");
     assert_eq!(start.end(&home), Some(0));
     assert_eq!(home.state("shop"), "running");
