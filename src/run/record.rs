@@ -6,7 +6,7 @@
 //! fields that they do not know; fields are only ever added.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -130,13 +130,15 @@ pub fn write<T: Serialize>(run_dir: &Path, name: &str, record: &T) -> Result<(),
     let path = run_dir.join(name);
     let temporary = run_dir.join(format!(".{name}.new"));
     let attempt = || -> io::Result<()> {
+        // One write: this stands between the end of a run and the start of the next.
+        let bytes = serde_json::to_vec(record)?;
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
             .open(&temporary)?;
-        serde_json::to_writer(&mut file, record)?;
+        file.write_all(&bytes)?;
         fs::rename(&temporary, &path)
     };
     attempt().map_err(|source| RecordError::Write {
