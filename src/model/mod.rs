@@ -1,6 +1,7 @@
 //! The words of the domain: plain values that every other module may use. No I/O, no clock, no process.
 
 pub mod bot;
+pub mod end;
 pub mod fact;
 pub mod limits;
 pub mod message;
