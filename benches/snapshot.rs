@@ -34,6 +34,7 @@ fn snapshot(bots: u32) -> Snapshot {
         inbox_oldest_at: None,
         dead: Some(0),
         connected: Some(true),
+        ..BotStatus::default()
     };
     Snapshot {
         schema: SNAPSHOT_VERSION,
@@ -52,6 +53,10 @@ fn snapshot(bots: u32) -> Snapshot {
             image: 0,
             came_back: None,
             in_terminal: false,
+            adopted: 0,
+            disk_free_bytes: None,
+            outage: None,
+            capacity: None,
         },
         blocked: 0,
         blocked_permanent: 0,

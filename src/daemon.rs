@@ -161,6 +161,10 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
         image: succession.image,
         came_back: succession.came_back,
         in_terminal: options.in_terminal,
+        adopted: 0,
+        disk_free_bytes: None,
+        outage: None,
+        capacity: None,
     };
     let parting = supervise(host, about, &news)?;
     Ok(match parting {

@@ -207,9 +207,6 @@ fn at_rest(client: &Client, bot: &BotId) -> BotStatus {
         .filter(|exit| exit.spawn_failed.is_none());
     BotStatus {
         id: bot.to_string(),
-        index: 0,
-        platform: String::new(),
-        wanted: String::new(),
         enabled: true,
         state: if alive.is_some() {
             State::Running
@@ -238,17 +235,7 @@ fn at_rest(client: &Client, bot: &BotId) -> BotStatus {
             signal: exit.signal,
             at: exit.at,
         }),
-        next_restart_at: None,
-        memory_bytes: None,
-        cpu_percent: None,
-        heartbeat_at: None,
-        inbox_new: None,
-        inbox_cur: None,
-        inbox_later: None,
-        inbox_held: None,
-        inbox_oldest_at: None,
-        dead: None,
-        connected: None,
+        ..BotStatus::default()
     }
 }
 

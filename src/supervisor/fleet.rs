@@ -268,6 +268,8 @@ impl<P> Member<P> {
             inbox_oldest_at: self.seen.counts.inbox_oldest.map(Stamp::unix_ms),
             dead: Some(self.seen.counts.dead),
             connected: live.and(self.seen.connected),
+            failures: self.bot.failures.streak(),
+            ..BotStatus::default()
         }
     }
 }

@@ -621,6 +621,10 @@ impl Simulation {
             image: 0,
             came_back: None,
             in_terminal: false,
+            adopted: 0,
+            disk_free_bytes: None,
+            outage: None,
+            capacity: None,
         };
         let mut simulation = Simulation {
             supervisor: Supervisor::new(world, about),

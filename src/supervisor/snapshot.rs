@@ -40,6 +40,39 @@ pub struct Supervisor {
     /// It ends with the terminal in which it was started.
     #[serde(default)]
     pub in_terminal: bool,
+    /// Bots that it found running when it started.
+    #[serde(default)]
+    pub adopted: u32,
+    /// Free bytes of the home's disk when that was looked at last.
+    #[serde(default)]
+    pub disk_free_bytes: Option<u64>,
+    /// Most bots fail together since this moment.
+    #[serde(default)]
+    pub outage: Option<Outage>,
+    /// What of the home's budget is spoken for; None without a budget.
+    #[serde(default)]
+    pub capacity: Option<Capacity>,
+}
+
+/// Most bots fail together: the platform or the network, not each of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outage {
+    pub since: i64,
+    pub failing: u32,
+    pub of: u32,
+}
+
+/// The home's budget and what live bots have reserved of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Capacity {
+    pub memory_bytes: Option<u64>,
+    pub memory_reserved_bytes: u64,
+    /// Of one core.
+    pub cpu_percent: Option<f64>,
+    pub cpu_reserved_percent: f64,
+    pub max_bots: Option<u32>,
+    pub live_bots: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +88,7 @@ pub enum Stage {
 }
 
 /// One bot. What is unknown is None.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BotStatus {
     pub id: String,
     pub index: u32,
@@ -84,6 +117,80 @@ pub struct BotStatus {
     pub inbox_oldest_at: Option<i64>,
     pub dead: Option<u64>,
     pub connected: Option<bool>,
+    /// Since when it is in its state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_since: Option<i64>,
+    /// Failures in a row.
+    #[serde(default)]
+    pub failures: u32,
+    /// What its readiness probes say; None without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<bool>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeStatus>,
+    /// What it says of itself in one line (`STATUS=` of sd_notify).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
+    /// What it writes to its log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_bytes_per_s: Option<u64>,
+    /// The thresholds in force, and how far each is passed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitStatus>,
+    /// Error lines and `error` events of the last minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors_per_minute: Option<u64>,
+    /// Open alerts, and the worst level among them.
+    #[serde(default)]
+    pub alerts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert_level: Option<String>,
+}
+
+/// One probe of a live run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProbeStatus {
+    pub name: String,
+    /// `liveness` or `readiness`.
+    pub role: String,
+    /// `exec`, `http`, `tcp`, …
+    pub kind: String,
+    /// `passing`, `failing`, or `unknown` before its first answer counts.
+    pub state: String,
+    /// Since when it is in this state.
+    pub since: Option<i64>,
+    /// Its last answer in one line, and when that came.
+    pub answer: Option<String>,
+    pub answered_at: Option<i64>,
+    /// Answers in a row that were failures.
+    pub failures: u32,
+}
+
+/// One threshold of a live run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LimitStatus {
+    /// `memory`, `cpu`, `open_files`, …
+    pub what: String,
+    pub warn: Option<f64>,
+    pub max: Option<f64>,
+    /// What the kernel enforces of it, as written: `memory.max 512.0 MiB`.
+    pub kernel: Option<String>,
+    /// `ok`, `warn` or `max`.
+    pub level: String,
+    /// Since when it is at this level.
+    pub since: Option<i64>,
+    /// In words, where it is passed.
+    pub why: Option<String>,
 }
 
 /// How the last run ended; code and signal are both None where nobody saw it.
