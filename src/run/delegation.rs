@@ -50,7 +50,12 @@ fn own_group(cgroup: &str, mountinfo: &str) -> Option<PathBuf> {
         let is_inside = below
             .components()
             .all(|part| matches!(part, std::path::Component::Normal(_)));
-        is_inside.then(|| Path::new(&at).join(below))
+        // An empty path would leave a slash at the end.
+        is_inside.then(|| {
+            std::iter::once(Path::new(&at))
+                .chain(below.iter().map(Path::new))
+                .collect()
+        })
     })
 }
 
@@ -179,7 +184,7 @@ mod tests {
             )
         };
         for (cgroup, mountinfo, folder) in [
-            ("0::/\n", mount("/", "/sys/fs/cgroup"), Some("/sys/fs/cgroup/")),
+            ("0::/\n", mount("/", "/sys/fs/cgroup"), Some("/sys/fs/cgroup")),
             (
                 "9:pids:/x\n0::/system.slice/multibot.service\n",
                 mount("/", "/sys/fs/cgroup/unified"),
