@@ -17,6 +17,7 @@ use crate::home::{Home, HomeError};
 use crate::log::LogFile;
 use crate::model::limits::{LOCK_RETRY_TIME, QUEUE_LEN_MAX, REPLY_AGE_MAX};
 use crate::monitor::sampler;
+use crate::run::delegation::Delegation;
 use crate::run::identity::Identity;
 use crate::run::inheritance::{keep_open_files_from_children, receive_all_signals};
 use crate::run::lock::Lock;
@@ -274,6 +275,7 @@ fn open_host(
         account: Account::find(&passwd, uid).unwrap_or_else(|| unknown_account(uid)),
         store: Store::open(&home.database(), Access::Read)?,
         shims,
+        delegation: take_delegation(),
         watches,
         publisher: Publisher::start(home.snapshot(), home.replies()).map_err(start_error("the publisher"))?,
         recorder: Recorder::start(&home.database())?,
@@ -283,6 +285,22 @@ fn open_host(
         observer,
     };
     Ok(ProcessHost::new(parts)?)
+}
+
+fn take_delegation() -> Result<Delegation, String> {
+    let delegation = Delegation::take();
+    match &delegation {
+        Ok(it) if it.controllers.is_empty() => {
+            tracing::debug!("runs have groups of their own in {}, without limits", it.dir.display());
+        }
+        Ok(it) => tracing::info!(
+            "runs have groups of their own in {}: {}",
+            it.dir.display(),
+            it.controllers.join(", ")
+        ),
+        Err(why) => tracing::info!("the kernel sets no limits to groups of processes: {why}"),
+    }
+    delegation
 }
 
 /// A uid without a line in `/etc/passwd`, as in many containers.

@@ -402,6 +402,15 @@ const BOT_ENVIRONMENT: &[(&str, &str)] = &[
     ),
     ("MULTIBOT_MEDIA", "Its folder for media."),
     (
+        "NOTIFY_SOCKET",
+        "Where sd_notify is heard: READY, STATUS, WATCHDOG, STOPPING and EXTEND_TIMEOUT_USEC. One that stands in \
+         the `env_file` is left as it is, and multibot then hears nothing.",
+    ),
+    (
+        "WATCHDOG_USEC",
+        "`heartbeat_timeout` in microseconds, for bots that beat by sd_notify. One of the operator's own wins.",
+    ),
+    (
         "MULTIBOT_RUN_ID, MULTIBOT_HOME_ID",
         "Which run this is, and of which home.",
     ),

@@ -82,6 +82,10 @@ pub(super) struct BotView {
     pub inbox_oldest_age_s: Option<u64>,
     pub dead: Option<u64>,
     pub connected: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_text: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kernel: Vec<String>,
     #[serde(skip)]
     is_well: bool,
 }
@@ -91,6 +95,10 @@ pub(super) struct ExitView {
     pub code: Option<i32>,
     pub signal: Option<i32>,
     pub at: String,
+    /// The kernel killed it because its memory was used up.
+    pub oom: bool,
+    /// The end in words.
+    pub why: Option<String>,
 }
 
 /// Looks at the home: through its supervisor's snapshot where one runs, else at what is stored and at
@@ -226,6 +234,7 @@ fn at_rest(client: &Client, bot: &BotId) -> BotStatus {
         pid: alive.as_ref().map(|run| run.process.pid),
         run_id: alive.as_ref().map(|run| run.run_id.clone()),
         started_at: alive.as_ref().map(|run| run.started_at),
+        kernel: alive.map(|run| run.kernel).unwrap_or_default(),
         restarts: ledger::read(&dir, &boot_id())
             .ok()
             .flatten()
@@ -234,6 +243,8 @@ fn at_rest(client: &Client, bot: &BotId) -> BotStatus {
             code: exit.code,
             signal: exit.signal,
             at: exit.at,
+            oom: exit.oom,
+            why: Some(exit.end().to_string()),
         }),
         ..BotStatus::default()
     }
@@ -257,6 +268,8 @@ fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {
             code: exit.code,
             signal: exit.signal,
             at: show_ms(exit.at),
+            oom: exit.oom,
+            why: exit.why.clone(),
         }),
         next_restart_at: bot.next_restart_at.map(show_ms),
         memory_bytes: bot.memory_bytes,
@@ -269,6 +282,8 @@ fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {
         inbox_oldest_age_s: bot.inbox_oldest_at.map(|at| age(at, now).as_secs()),
         dead: bot.dead,
         connected: bot.connected,
+        status_text: bot.status_text.clone(),
+        kernel: bot.kernel.clone(),
         is_well: is_well(bot),
     }
 }
@@ -396,9 +411,10 @@ impl View {
 }
 
 impl BotView {
-    /// The reason, and when it is tried again.
+    /// The reason, else what it says of itself; and when it is tried again.
     fn explanation(&self) -> String {
-        let reason = self.reason.clone().unwrap_or_default();
+        let said = || self.status_text.as_ref().map(|text| format!("says: {text}"));
+        let reason = self.reason.clone().or_else(said).unwrap_or_default();
         let Some(at) = self.next_restart_at.as_deref().and_then(Stamp::parse) else {
             return reason;
         };

@@ -181,7 +181,8 @@ pub const KEYS: &[Key] = &[
         "heartbeat_timeout",
         SOME_LENGTH,
         Some("1m"),
-        "Silence after which a bot that has sent heartbeats is unhealthy and restarted.",
+        "Silence after which a bot that has sent heartbeats is unhealthy and restarted. The bot is told it at its \
+         start, in microseconds, as WATCHDOG_USEC.",
     ),
     key(
         "limits.memory.max",
@@ -218,6 +219,55 @@ pub const KEYS: &[Key] = &[
         LIMIT_ACTION,
         Some("alert"),
         "What happens then: only tell, restart the bot, or stop it.",
+    ),
+    key(
+        "kernel.memory_max",
+        Kind::SizeOr {
+            words: &["auto", "off"],
+            min: 1 << 20,
+        },
+        Some("auto"),
+        "Memory at which the kernel kills the bot, a net for leaks that are faster than the sampling. auto: twice \
+         limits.memory.max where that limit restarts or stops the bot, else nothing. Needs a writable cgroup v2.",
+    ),
+    key(
+        "kernel.memory_high",
+        Kind::Size { min: 1 << 20 },
+        None,
+        "Memory above which the kernel slows the bot down and takes memory back. Needs a writable cgroup v2.",
+    ),
+    key(
+        "kernel.cpu_max",
+        Kind::Percent,
+        None,
+        "CPU that the kernel gives the bot at most, in percent of one core. Needs a writable cgroup v2.",
+    ),
+    key(
+        "kernel.pids_max",
+        Kind::Integer { min: 1, max: 4_194_304 },
+        None,
+        "Processes and threads of the bot, beyond which it cannot start more. Needs a writable cgroup v2.",
+    ),
+    key(
+        "kernel.open_files",
+        Kind::Integer {
+            min: 16,
+            max: 1_048_576,
+        },
+        None,
+        "Files and sockets that each process of the bot may have open (RLIMIT_NOFILE).",
+    ),
+    key(
+        "nice",
+        Kind::Signed { min: -20, max: 19 },
+        None,
+        "Priority of the bot's processes, from -20 (first) to 19 (last); below the supervisor's own needs root.",
+    ),
+    key(
+        "weight",
+        Kind::Integer { min: 1, max: 10_000 },
+        None,
+        "Share of the CPU against other bots when there is not enough; 100 is usual. Needs a writable cgroup v2.",
     ),
     key(
         "log.max_size",

@@ -26,6 +26,11 @@ pub enum Kind {
         min: u64,
         max: u64,
     },
+    /// A whole number that may be below zero.
+    Signed {
+        min: i64,
+        max: i64,
+    },
     /// A number from 1 to 100.
     Factor,
     /// Percent of one core, written `80`, `80%` or `150.5`.
@@ -41,6 +46,11 @@ pub enum Kind {
         max: Duration,
     },
     Size {
+        min: u64,
+    },
+    /// A size, or one of these words.
+    SizeOr {
+        words: &'static [&'static str],
         min: u64,
     },
     Signal,
@@ -62,6 +72,7 @@ impl Kind {
         match self {
             Kind::Bool => "true or false".to_owned(),
             Kind::Integer { min, max } => format!("whole number, {min} to {max}"),
+            Kind::Signed { min, max } => format!("whole number, {min} to {max}"),
             Kind::Factor => format!("number, 1 to {FACTOR_MAX}"),
             Kind::Percent => "percent of one core, such as 80 or 150%".to_owned(),
             Kind::Duration { min, max } => format!("duration, {} to {}", show_duration(min), show_duration(max)),
@@ -69,6 +80,7 @@ impl Kind {
                 format!("duration, {} to {}, or {word}", show_duration(min), show_duration(max))
             }
             Kind::Size { min } => format!("size, at least {}", show_size(min)),
+            Kind::SizeOr { words, min } => format!("size, at least {}, or {}", show_size(min), words.join(" or ")),
             Kind::Signal => "signal, by name or number".to_owned(),
             Kind::Words(words) => words.join(" | "),
             Kind::Path => "path".to_owned(),
@@ -130,6 +142,10 @@ impl Kind {
                 Ok(number) if (min..=max).contains(&number) => Ok(Value::from(number)),
                 _ => Err(format!("{text:?} is not a whole number from {min} to {max}")),
             },
+            Kind::Signed { min, max } => match text.parse::<i64>() {
+                Ok(number) if (min..=max).contains(&number) => Ok(Value::from(number)),
+                _ => Err(format!("{text:?} is not a whole number from {min} to {max}")),
+            },
             Kind::Factor => match decimal(text) {
                 Some(number) if (1.0..=FACTOR_MAX).contains(&number) => Ok(number_value(number)),
                 _ => Err(format!("{text:?} is not a number from 1 to {FACTOR_MAX}")),
@@ -143,11 +159,11 @@ impl Kind {
                 read_duration(text, min, max).map_err(|why| format!("{why}, or {word}"))
             }
             Kind::Duration { min, max } => read_duration(text, min, max),
-            Kind::Size { min } => match parse_size(text) {
-                Ok(bytes) if bytes < min => Err(format!("{text:?} is less than {}", show_size(min))),
-                Ok(_) => Ok(Value::from(text.trim())),
-                Err(error) => Err(error.to_string()),
-            },
+            Kind::Size { min } => read_size(text, min),
+            Kind::SizeOr { words, .. } if words.contains(&text) => Ok(Value::from(text)),
+            Kind::SizeOr { words, min } => {
+                read_size(text, min).map_err(|why| format!("{why}, or {}", words.join(" or ")))
+            }
             Kind::Signal => match signal_number(text) {
                 Some(number) => Ok(Value::from(signal_word(number))),
                 None => Err(format!(
@@ -214,6 +230,14 @@ fn read_duration(text: &str, min: Duration, max: Duration) -> Result<Value, Stri
         Err(format!("{text:?} is too long: write at most {}", show_duration(max)))
     } else {
         Ok(Value::from(show_duration(length)))
+    }
+}
+
+fn read_size(text: &str, min: u64) -> Result<Value, String> {
+    match parse_size(text) {
+        Ok(bytes) if bytes < min => Err(format!("{text:?} is less than {}", show_size(min))),
+        Ok(_) => Ok(Value::from(text.trim())),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -386,10 +410,27 @@ mod tests {
             ("restart.factor", "number, 1 to 100"),
             ("log.keep", "whole number, 1 to 1000"),
             ("log.max_size", "size, at least 4.0 KiB"),
+            ("kernel.memory_max", "size, at least 1.0 MiB, or auto or off"),
+            ("nice", "whole number, -20 to 19"),
             ("restart.policy", "always | on-failure | never"),
         ] {
             assert_eq!(described(name), text);
         }
+    }
+
+    const MEMORY: Kind = Kind::SizeOr {
+        words: &["auto", "off"],
+        min: 1024,
+    };
+
+    #[test]
+    fn what_is_neither_a_size_nor_a_word_is_told_both() {
+        assert_eq!(
+            MEMORY.read_scalar("1").unwrap_err(),
+            "\"1\" is less than 1.0 KiB, or auto or off"
+        );
+        let nice = Kind::Signed { min: -20, max: 19 };
+        assert!(nice.read_scalar("20").is_err() && nice.read_scalar("low").is_err());
     }
 
     #[test]
@@ -399,6 +440,9 @@ mod tests {
             (Kind::Factor, "1.25"),
             (Kind::Signal, "15"),
             (Kind::Size { min: 1 }, " 1.5 GiB "),
+            (Kind::Signed { min: -20, max: 19 }, "-7"),
+            (MEMORY, "off"),
+            (MEMORY, "2GiB"),
         ] {
             let value = kind.read_scalar(text).unwrap();
             let mut faults = Vec::new();

@@ -405,6 +405,9 @@ mod tests {
                 show_duration(min + Duration::from_micros(a % (spread + 1)))
             }
             Kind::Size { min } => format!(" {}.{}KiB ", min + a % 5000, b % 10),
+            Kind::Signed { min, max } => (min + (a % 1000) as i64 % (max - min + 1)).to_string(),
+            Kind::SizeOr { words, .. } if a.is_multiple_of(3) => words[b as usize % words.len()].to_owned(),
+            Kind::SizeOr { min, .. } => format!("{}.{}KiB", min + a % 5000, b % 10),
             Kind::Signal => (1 + a % 15).to_string(),
             Kind::Words(words) => words[usize::try_from(a).unwrap() % words.len()].to_owned(),
             Kind::Path => format!("/{word}"),

@@ -14,6 +14,7 @@ use crate::model::bot::{
     BotId, BotSpec, Limit, LimitAction, Limits, LogPolicy, MediaPolicy, Platform, ReadyPolicy, ReadyWhen,
     RestartPolicy, RestartWhen, StopPolicy, signal_number,
 };
+use crate::model::kernel::{KernelPolicy, MemoryMax};
 use crate::model::limits::ENVELOPE_BYTES_MAX;
 use crate::model::queue::{Durability, QueuePolicy};
 use crate::model::units::{parse_duration, parse_size, show_duration, show_size};
@@ -61,6 +62,7 @@ pub(super) fn assemble(id: &BotId, layers: &[&Settings]) -> Result<BotSpec, Vec<
             memory: merged.memory_limit(),
             cpu: merged.cpu_limit(),
         },
+        kernel: merged.kernel(),
         log: LogPolicy {
             max_size: merged.size("log.max_size"),
             keep: merged.integer("log.keep"),
@@ -150,8 +152,12 @@ impl Effective {
     }
 
     fn integer(&mut self, name: &'static str) -> u32 {
+        self.integer_or_none(name).unwrap_or_default()
+    }
+
+    fn integer_or_none(&mut self, name: &'static str) -> Option<u32> {
         let number = self.value(name).and_then(|value| value.as_u64());
-        number.and_then(|number| u32::try_from(number).ok()).unwrap_or_default()
+        number.and_then(|number| u32::try_from(number).ok())
     }
 
     fn number(&mut self, name: &'static str) -> Option<f64> {
@@ -243,6 +249,25 @@ impl Effective {
         let action = self.action("limits.cpu.action");
         let max = self.number("limits.cpu.max");
         max.map(|max| Limit { max, lasting, action })
+    }
+
+    fn kernel(&mut self) -> KernelPolicy {
+        KernelPolicy {
+            memory_max: match self.text("kernel.memory_max").as_deref() {
+                Some("off") => MemoryMax::Off,
+                Some("auto") | None => MemoryMax::Auto,
+                Some(size) => parse_size(size).map_or(MemoryMax::Auto, MemoryMax::Bytes),
+            },
+            memory_high: self.text("kernel.memory_high").and_then(|text| parse_size(&text).ok()),
+            cpu_max: self.number("kernel.cpu_max"),
+            pids_max: self.integer_or_none("kernel.pids_max"),
+            open_files: self.integer_or_none("kernel.open_files"),
+            nice: self
+                .value("nice")
+                .and_then(|value| value.as_i64())
+                .and_then(|number| i32::try_from(number).ok()),
+            weight: self.integer_or_none("weight"),
+        }
     }
 
     fn action(&mut self, name: &'static str) -> LimitAction {
@@ -354,6 +379,7 @@ mod tests {
             },
             heartbeat_timeout: seconds(60),
             limits: Limits::default(),
+            kernel: KernelPolicy::default(),
             log: LogPolicy {
                 max_size: 10 * 1024 * 1024,
                 keep: 5,
@@ -374,7 +400,8 @@ mod tests {
             "restart.reset_after":"5s","restart.retry_failed":"never","stop.signal":"INT","stop.grace":"6s",
             "ready.when":"signal","ready.timeout":"7s","ready.min_uptime":"8s","heartbeat_timeout":"9s",
             "limits.memory.max":"1KiB","limits.memory.for":"11s","limits.memory.action":"stop","limits.cpu.max":80,
-            "limits.cpu.for":"12s","limits.cpu.action":"restart","log.max_size":"4KiB","log.keep":2,
+            "limits.cpu.for":"12s","limits.cpu.action":"restart","kernel.memory_max":"3MiB","kernel.memory_high":"2MiB",
+            "kernel.cpu_max":70,"kernel.pids_max":17,"kernel.open_files":18,"nice":-5,"weight":19,"log.max_size":"4KiB","log.keep":2,
             "queue.max_messages":5,"queue.max_bytes":"8KiB","queue.max_message":"1KiB","queue.retry_delay":"13s",
             "queue.max_retry_delay":"14s","queue.max_crashes":4,"queue.dedup_window":"15s","queue.durability":"each",
             "accept_from":["desk","*"],"media.dir":"/m","media.clean_on_start":true}"#;
@@ -416,6 +443,16 @@ mod tests {
         };
         assert_eq!(spec.limits.memory, limit(1024.0, 11, LimitAction::Stop));
         assert_eq!(spec.limits.cpu, limit(80.0, 12, LimitAction::Restart));
+        let kernel = KernelPolicy {
+            memory_max: MemoryMax::Bytes(3 << 20),
+            memory_high: Some(2 << 20),
+            cpu_max: Some(70.0),
+            pids_max: Some(17),
+            open_files: Some(18),
+            nice: Some(-5),
+            weight: Some(19),
+        };
+        assert_eq!(spec.kernel, kernel);
         assert_eq!((spec.log.max_size, spec.log.keep), (4096, 2));
         let queue = QueuePolicy {
             max_messages: 5,

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use super::end::{End, signal_name, signal_number};
+pub use super::end::{End, Oom, signal_name, signal_number};
+use super::kernel::KernelPolicy;
 use super::limits::{BOT_NAME_BYTES_MAX, TARGET_BYTES_MAX};
 use super::queue::QueuePolicy;
 
@@ -370,6 +371,7 @@ pub struct BotSpec {
     pub ready: ReadyPolicy,
     pub heartbeat_timeout: Duration,
     pub limits: Limits,
+    pub kernel: KernelPolicy,
     pub log: LogPolicy,
     pub media: MediaPolicy,
     pub queue: QueuePolicy,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::units::show_size;
+
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
@@ -10,8 +12,19 @@ pub enum End {
         number: i32,
         core: bool,
     },
+    OutOfMemory(Oom),
     /// Nobody saw it: the reason, such as `shim killed`.
     Unknown(String),
+}
+
+/// How the kernel's killing for want of memory was recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oom {
+    /// The kernel counts it in the bot's own group, under this `memory.max` in bytes; without one the memory of a
+    /// group above, or of the host, was used up.
+    Counted { limit: Option<u64> },
+    /// The host's counter grew during the run: it may have been somebody else.
+    Suspected,
 }
 
 impl End {
@@ -28,6 +41,20 @@ impl fmt::Display for End {
                 write!(out, "killed by {}", signal_name(*number))?;
                 if *core { out.write_str(" (core dumped)") } else { Ok(()) }
             }
+            End::OutOfMemory(Oom::Counted { limit: Some(bytes) }) => {
+                write!(
+                    out,
+                    "killed by the kernel: out of memory (memory.max {})",
+                    show_size(*bytes)
+                )
+            }
+            End::OutOfMemory(Oom::Counted { limit: None }) => {
+                out.write_str("killed by the kernel: out of memory (of the host or of a group above)")
+            }
+            End::OutOfMemory(Oom::Suspected) => out.write_str(
+                "killed by SIGKILL, probably by the kernel: out of memory (it killed a process of this host for that \
+                 during the run)",
+            ),
             End::Unknown(why) => write!(out, "end unknown: {why}"),
         }
     }
@@ -97,5 +124,10 @@ mod tests {
     fn ends_in_words() {
         assert_eq!(End::Code(3).to_string(), "exited with code 3");
         assert_eq!(End::Signal { number: 9, core: false }.to_string(), "killed by SIGKILL");
+        let counted = Oom::Counted { limit: Some(512 << 20) };
+        assert_eq!(
+            End::OutOfMemory(counted).to_string(),
+            "killed by the kernel: out of memory (memory.max 512.0 MiB)"
+        );
     }
 }

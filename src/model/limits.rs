@@ -64,3 +64,7 @@ pub const MISSED_ANSWERS_MAX: u32 = 3;
 /// A program that has taken a home over answers for its bots within a second; one that does not in this
 /// time is not well, and the one before it comes back.
 pub const UPGRADE_TIME_MAX: Duration = Duration::from_secs(30);
+/// What a bot says of itself in one line; more would not fit into a table.
+pub const STATUS_CHARS_MAX: usize = 200;
+/// One request for more time moves a deadline at most this far: a bot that is lost must not wait for ever.
+pub const EXTENSION_MAX: Duration = Duration::from_secs(3600);

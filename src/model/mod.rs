@@ -3,6 +3,7 @@
 pub mod bot;
 pub mod end;
 pub mod fact;
+pub mod kernel;
 pub mod limits;
 pub mod message;
 #[cfg(test)]

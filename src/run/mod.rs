@@ -1,9 +1,11 @@
 //! What the supervisor and the shim agree on: orders, records, locks, and how a process is told apart
 //! from a later one with the same pid. Neither side sees the other; both see this.
 
+pub mod delegation;
 pub mod handover;
 pub mod identity;
 pub mod inheritance;
+pub mod leaf;
 pub mod lock;
 pub mod orders;
 pub mod process_tree;

@@ -32,6 +32,63 @@ pub struct Orders {
     pub recipe: Option<String>,
     /// The media folder to create, if the bot has one.
     pub media: Option<MediaOrders>,
+    /// What the kernel is to enforce.
+    #[serde(default)]
+    pub kernel: KernelOrders,
+    /// The socket for sd_notify; None: the bot has one of its own.
+    #[serde(default)]
+    pub notify: Option<NotifyOrders>,
+}
+
+/// What the kernel is to enforce of a run. Nothing of it keeps a bot from being started.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KernelOrders {
+    /// The group to make for the run; None where none can be made.
+    pub leaf: Option<PathBuf>,
+    /// What to set in that group.
+    pub limits: Vec<LeafLimit>,
+    /// The `memory.max` among them, in bytes.
+    pub memory_max: Option<u64>,
+    /// RLIMIT_NOFILE.
+    pub open_files: Option<u32>,
+    pub nice: Option<i32>,
+    /// What the operator asked for and cannot be had here, each in words.
+    pub refused: Vec<String>,
+}
+
+impl KernelOrders {
+    /// Whether anything is to be told of what is in force.
+    pub fn asks(&self) -> bool {
+        !self.limits.is_empty() || !self.refused.is_empty() || self.open_files.is_some() || self.nice.is_some()
+    }
+}
+
+/// One limit of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeafLimit {
+    /// The kernel's file, such as `memory.max`.
+    pub file: String,
+    pub value: String,
+    /// The limit in words: `memory.max 512.0 MiB`.
+    pub said: String,
+}
+
+/// Stands behind a limit that was asked for, before the reason why the kernel does not enforce it.
+pub const NOT_IN_FORCE: &str = ": not in force: ";
+
+/// Stands as `via` in the payload of what a shim has translated: such a bot need not know the spool.
+pub const VIA_NOTIFY: &str = "sd_notify";
+
+/// Where the bot's words of sd_notify arrive, and what they become.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotifyOrders {
+    /// The path of the socket, as in `NOTIFY_SOCKET`.
+    pub address: String,
+    pub outbox: PathBuf,
+    pub heartbeat: PathBuf,
+    /// Silence after which the bot is unhealthy, in milliseconds.
+    pub watchdog_ms: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,21 +122,18 @@ impl fmt::Debug for Orders {
 pub enum Report {
     Spawned {
         pid: u32,
+        /// What the kernel enforces, and what it does not; as in the run's record.
+        #[serde(default)]
+        kernel: Vec<String>,
     },
     /// The command cannot be executed: missing, no permission, not a program.
-    CommandFailed {
-        why: String,
-    },
+    CommandFailed { why: String },
     /// Something that may pass.
-    SpawnFailed {
-        why: String,
-    },
+    SpawnFailed { why: String },
     /// Another shim holds the bot.
     Locked,
     /// A process of the previous run does not die.
-    PreviousAlive {
-        pid: u32,
-    },
+    PreviousAlive { pid: u32 },
 }
 
 #[cfg(test)]
@@ -107,6 +161,8 @@ mod tests {
             grace_ms: 1,
             recipe: None,
             media: None,
+            kernel: KernelOrders::default(),
+            notify: None,
         };
         assert!(!format!("{orders:?}").contains("hush"));
     }
@@ -114,7 +170,10 @@ mod tests {
     #[test]
     fn reports_read_back() {
         for report in [
-            Report::Spawned { pid: 4 },
+            Report::Spawned {
+                pid: 4,
+                kernel: vec!["nice 5".into()],
+            },
             Report::Locked,
             Report::CommandFailed { why: "no".into() },
         ] {

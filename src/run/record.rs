@@ -8,13 +8,13 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
-use crate::model::bot::End;
+use crate::model::bot::{End, Oom};
 
 pub const RECORD_VERSION: u32 = 1;
 
@@ -32,6 +32,12 @@ pub struct RunRecord {
     /// What it was started with, as its supervisor named that.
     #[serde(default)]
     pub recipe: Option<String>,
+    /// The group that holds the bot and all that it started, and nothing else; where one could be made.
+    #[serde(default)]
+    pub leaf: Option<PathBuf>,
+    /// What the kernel enforces, and what it was asked for and does not, each in words.
+    #[serde(default)]
+    pub kernel: Vec<String>,
 }
 
 /// How a run ended.
@@ -55,12 +61,23 @@ pub struct ExitRecord {
     /// supervisor saw it.
     #[serde(default)]
     pub asked: bool,
+    /// The kernel killed the bot because memory was used up.
+    #[serde(default)]
+    pub oom: bool,
+    /// The `memory.max` in bytes that it ran under.
+    #[serde(default)]
+    pub memory_max: Option<u64>,
+    /// Nobody asked for SIGKILL, and the kernel killed somebody on this host for memory during the run.
+    #[serde(default)]
+    pub oom_suspected: bool,
 }
 
 impl ExitRecord {
     /// The end in the words of the model.
     pub fn end(&self) -> End {
         match (self.code, self.signal) {
+            (None, Some(_)) if self.oom => End::OutOfMemory(Oom::Counted { limit: self.memory_max }),
+            (None, Some(_)) if self.oom_suspected => End::OutOfMemory(Oom::Suspected),
             (Some(code), _) => End::Code(code),
             (None, Some(number)) => End::Signal {
                 number,
@@ -165,6 +182,9 @@ mod tests {
             at: 5,
             survivors: vec![],
             asked: true,
+            oom: false,
+            memory_max: None,
+            oom_suspected: false,
         }
     }
 
@@ -206,6 +226,8 @@ mod tests {
             shim: identity(70),
             process: identity(71),
             started_at: 1_700_000_000_000,
+            leaf: Some("/sys/fs/cgroup/x".into()),
+            kernel: vec!["nice 5".into()],
             recipe: Some("1:abc".into()),
         }
     }
@@ -243,6 +265,11 @@ mod tests {
         "at",
         "survivors",
         "asked",
+        "leaf",
+        "kernel",
+        "oom",
+        "memory_max",
+        "oom_suspected",
         "later",
     ];
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::leaf;
 use super::process_tree::{descendants, marked};
 use super::record::RunRecord;
 
@@ -19,7 +20,11 @@ pub fn clear(record: &RunRecord, patience: Duration) -> Result<(), u32> {
     if !record.process.is_of_this_boot() {
         return Ok(());
     }
-    clear_all(|| living(record), patience)
+    clear_all(|| living(record), patience)?;
+    match &record.leaf {
+        Some(leaf) => leaf::clear(leaf, patience),
+        None => Ok(()),
+    }
 }
 
 /// Kills every process that bears the mark of this run, whatever has become of its record.
@@ -49,14 +54,16 @@ fn clear_all(find: impl Fn() -> Vec<u32>, patience: Duration) -> Result<(), u32>
     }
 }
 
-/// The bot's first process if it is still that one, its descendants, and everybody who bears the mark.
+/// The bot's first process if it is still that one, its descendants, and everybody who bears the mark or is in
+/// the run's group.
 pub fn living(record: &RunRecord) -> Vec<u32> {
     let mut pids = Vec::new();
     if record.process.is_alive() {
         pids.push(record.process.pid);
         pids.extend(descendants(record.process.pid));
     }
-    for pid in marked_living(&record.run_id) {
+    let in_leaf = record.leaf.as_deref().map(leaf::members).unwrap_or_default();
+    for pid in marked_living(&record.run_id).into_iter().chain(in_leaf) {
         if !pids.contains(&pid) {
             pids.push(pid);
         }

@@ -126,6 +126,8 @@ fn record_of(shim: u32, bot: &str) -> Option<RunRecord> {
         process,
         started_at,
         recipe: None,
+        leaf: None,
+        kernel: Vec::new(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,14 +12,17 @@ use rustix::process::WaitStatus;
 use signal_hook::consts::{SIGCHLD, SIGQUIT, SIGTERM};
 
 use super::capture::Capture;
+use super::limits::{self, InForce, Want};
+use super::notify::Notify;
 use super::sweep::{self, Children};
 use super::{has_hung_up, report, spawn, timespec};
 use crate::clock;
 use crate::model::limits::SWEEP_TIME_MAX;
 use crate::model::units::{Moment, Stamp};
+use crate::run::leaf;
 use crate::run::lock::Lock;
 use crate::run::orders::{Orders, Report};
-use crate::run::record::{ExitRecord, RECORD_VERSION, write_exit};
+use crate::run::record::{ExitRecord, RECORD_VERSION, read_run, write_exit};
 
 /// How far the run has come.
 enum Stage {
@@ -41,35 +45,57 @@ const SWEEP_STEP: Duration = Duration::from_millis(20);
 const SURVIVOR_STEP: Duration = Duration::from_secs(1);
 
 /// Starts the bot and stays until nothing of it is left. The lock is held by the caller.
-pub(super) fn keep(orders: Orders, mut supervisor: UnixStream, _held: &Lock) {
+pub(super) fn keep(orders: Orders, mut in_force: InForce, mut supervisor: UnixStream, _held: &Lock) {
     let Ok(signals) = Signals::register() else {
         let why = "cannot register signal handlers".to_owned();
         return report(&mut supervisor, &Report::SpawnFailed { why });
     };
-    let (capture, out, err) = match Capture::open(&orders) {
+    let (mut capture, out, err) = match Capture::open(&orders) {
         Ok(opened) => opened,
         Err(source) => {
             let why = format!("cannot make pipes: {source}");
             return report(&mut supervisor, &Report::SpawnFailed { why });
         }
     };
+    let notify = orders.notify.as_ref().and_then(|it| {
+        let opened = Notify::open(it, &orders.bot);
+        opened.map_err(|why| capture.say(&format!("sd_notify: {why}"))).ok()
+    });
     // An asked stop that came before the spawn, or a supervisor that died: leave without a trace.
     if signals.terminate.load(Ordering::Relaxed) || has_hung_up(supervisor.as_fd()) {
+        remove_leaf(&in_force);
         return;
     }
-    match spawn::spawn(&orders, out, err) {
+    match spawn::spawn(&orders, &in_force, out, err) {
         Ok(pid) => {
-            report(&mut supervisor, &Report::Spawned { pid });
+            if orders.kernel.asks() {
+                // What the child could have it wrote into its record.
+                let record = read_run(&orders.run_dir).ok().flatten();
+                in_force = record.map_or(in_force, |record| InForce {
+                    leaf: record.leaf,
+                    said: record.kernel,
+                });
+            }
+            let kernel = std::mem::take(&mut in_force.said);
+            report(&mut supervisor, &Report::Spawned { pid, kernel });
             drop(supervisor);
             close_stdin();
-            let mut keeper = Keeper::new(&orders, pid, capture, signals);
+            let mut keeper = Keeper::new(&orders, pid, in_force.leaf, capture, notify, signals);
             drop(orders);
             keeper.run();
         }
         Err(failure) => {
+            remove_leaf(&in_force);
             record_failure(&orders, &failure);
             report(&mut supervisor, &failure);
         }
+    }
+}
+
+/// A group that cannot be removed is in nobody's way; the next shim tries again.
+fn remove_leaf(in_force: &InForce) {
+    if let Some(dir) = &in_force.leaf {
+        let _ = leaf::remove(dir);
     }
 }
 
@@ -95,6 +121,9 @@ fn record_failure(orders: &Orders, failure: &Report) {
         at: clock::stamp().unix_ms(),
         survivors: Vec::new(),
         asked: false,
+        oom: false,
+        memory_max: None,
+        oom_suspected: false,
     };
     let _ = write_exit(&orders.run_dir, &record);
 }
@@ -130,6 +159,7 @@ struct Keeper {
     pid: u32,
     stage: Stage,
     capture: Capture,
+    notify: Option<Notify>,
     signals: Signals,
     /// Set once the bot's first process is reaped.
     ended: Option<(WaitStatus, Stamp)>,
@@ -140,18 +170,30 @@ struct Keeper {
 
 /// What is needed of the orders after the spawn; the rest, secrets above all, is dropped.
 struct Remembered {
-    run_dir: std::path::PathBuf,
+    run_dir: PathBuf,
     run_id: String,
     stop_signal: i32,
     grace: Duration,
+    leaf: Option<PathBuf>,
+    memory_max: Option<u64>,
+    /// How many processes of the host the kernel had killed for memory when the run began.
+    host_oom_kills: Option<u64>,
 }
 
 impl Keeper {
-    fn new(orders: &Orders, pid: u32, capture: Capture, signals: Signals) -> Keeper {
+    fn new(
+        orders: &Orders,
+        pid: u32,
+        leaf: Option<PathBuf>,
+        capture: Capture,
+        notify: Option<Notify>,
+        signals: Signals,
+    ) -> Keeper {
         Keeper {
             pid,
             stage: Stage::Running,
             capture,
+            notify,
             signals,
             ended: None,
             asked: false,
@@ -160,6 +202,9 @@ impl Keeper {
                 run_id: orders.run_id.clone(),
                 stop_signal: orders.stop_signal,
                 grace: Duration::from_millis(orders.grace_ms),
+                leaf,
+                memory_max: orders.kernel.memory_max,
+                host_oom_kills: limits::host_oom_kills(),
             },
         }
     }
@@ -171,11 +216,14 @@ impl Keeper {
                 self.signals.drain();
             }
             self.capture.read(readable.out, readable.err);
+            // The order of a stop comes before the bot's answer to it.
             self.obey();
+            self.hear(readable.notify);
             let children_left = self.reap();
             self.advance(children_left);
             if self.ended.is_some() && !children_left {
                 self.finish(Vec::new());
+                self.clear_leaf();
                 return;
             }
         }
@@ -193,6 +241,7 @@ impl Keeper {
             })
         };
         let (out, err) = (slot_of(out), slot_of(err));
+        let notify = slot_of(self.notify.as_ref().map(Notify::socket));
         let timeout = self.timeout().map(timespec);
         // An interrupted poll is a wake-up like any other: the flags are looked at next.
         let _ = poll(&mut fds, timeout.as_ref());
@@ -201,15 +250,30 @@ impl Keeper {
             signals: is_ready(Some(0)),
             out: is_ready(out),
             err: is_ready(err),
+            notify: is_ready(notify),
         }
     }
 
     fn timeout(&self) -> Option<Duration> {
-        match self.stage {
+        let stage = match self.stage {
             Stage::Running => None,
             Stage::Stopping { kill_at } => Some(kill_at.since(clock::now())),
             Stage::Sweeping { .. } => Some(SWEEP_STEP),
             Stage::Outlived => Some(SURVIVOR_STEP),
+        };
+        let word = self.notify.as_ref().and_then(Notify::due_at);
+        let word = word.map(|at| at.since(clock::now()));
+        [stage, word].into_iter().flatten().min()
+    }
+
+    /// Passes on what the bot says of itself. A bot that is ending may ask for more time.
+    fn hear(&mut self, is_ready: bool) {
+        let Some(notify) = &mut self.notify else { return };
+        if !is_ready {
+            return notify.pass_on();
+        }
+        if let (Some(length), Stage::Stopping { kill_at }) = (notify.hear(), &mut self.stage) {
+            *kill_at = (*kill_at).max(clock::now() + length);
         }
     }
 
@@ -233,11 +297,29 @@ impl Keeper {
         if self.ended.is_none() {
             sweep::signal_group(self.pid, rustix::process::Signal::KILL.as_raw());
         }
+        self.kill_leaf();
         sweep::kill_descendants();
         if !matches!(self.stage, Stage::Outlived) {
             self.stage = Stage::Sweeping {
                 until: clock::now() + SWEEP_TIME_MAX,
             };
+        }
+    }
+
+    /// Hits all of the run at one blow, whoever is just forking as well.
+    fn kill_leaf(&self) {
+        if let Some(dir) = &self.orders.leaf {
+            leaf::kill(dir);
+        }
+    }
+
+    /// Whether the kernel has killed the bot for want of memory; an end that was asked for was not that.
+    fn want(&self, status: WaitStatus) -> Want {
+        let is_killed = status.terminating_signal() == Some(rustix::process::Signal::KILL.as_raw());
+        if is_killed && !self.asked {
+            limits::judge(self.orders.leaf.as_deref(), self.orders.host_oom_kills)
+        } else {
+            Want::None
         }
     }
 
@@ -277,10 +359,24 @@ impl Keeper {
         }
     }
 
+    /// Whoever is still in the group came from outside, and is ended as well.
+    fn clear_leaf(&self) {
+        if let Some(dir) = &self.orders.leaf
+            && leaf::remove(dir).is_err()
+        {
+            // One that stays keeps the group; the next shim looks at it again.
+            let _ = leaf::clear(dir, SWEEP_TIME_MAX);
+        }
+    }
+
     /// Writes out what the bot said last and records its end.
     fn finish(&mut self, survivors: Vec<u32>) {
         self.capture.finish();
+        if let Some(notify) = &mut self.notify {
+            notify.finish();
+        }
         let Some((status, at)) = self.ended else { return };
+        let want = self.want(status);
         let record = ExitRecord {
             v: RECORD_VERSION,
             run_id: self.orders.run_id.clone(),
@@ -291,6 +387,9 @@ impl Keeper {
             at: at.unix_ms(),
             survivors,
             asked: self.asked,
+            oom: want == Want::Counted,
+            memory_max: self.orders.memory_max,
+            oom_suspected: want == Want::Suspected,
         };
         if let Err(error) = write_exit(&self.orders.run_dir, &record) {
             self.capture
@@ -303,4 +402,5 @@ struct Readable {
     signals: bool,
     out: bool,
     err: bool,
+    notify: bool,
 }

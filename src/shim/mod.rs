@@ -8,7 +8,10 @@
 //! Each byte and each page here is paid once per bot: nothing is allocated that is not needed.
 
 mod capture;
+mod datagram;
 mod keeper;
+mod limits;
+mod notify;
 mod spawn;
 mod sweep;
 
@@ -56,7 +59,10 @@ pub fn main() {
     {
         return report(&mut supervisor, &Report::SpawnFailed { why });
     }
-    keeper::keep(orders, supervisor, &lock);
+    match limits::prepare(&orders.kernel) {
+        Ok(in_force) => keeper::keep(orders, in_force, supervisor, &lock),
+        Err(pid) => report(&mut supervisor, &Report::PreviousAlive { pid }),
+    }
 }
 
 /// Reads one line of orders; None when the supervisor has gone or speaks another language.

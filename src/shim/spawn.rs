@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::limits::{self, InForce};
 use crate::clock;
 use crate::run::SELF;
 use crate::run::identity::Identity;
@@ -18,7 +19,7 @@ const BOT_UMASK: u32 = 0o022;
 
 /// Starts the bot with these ends of its pipes. The child records itself in `run.json` before it
 /// becomes the bot, so there is no moment in which a bot runs and no record names it.
-pub(super) fn spawn(orders: &Orders, out: OwnedFd, err: OwnedFd) -> Result<u32, Report> {
+pub(super) fn spawn(orders: &Orders, in_force: &InForce, out: OwnedFd, err: OwnedFd) -> Result<u32, Report> {
     if let Err(source) = std::fs::read_dir(&orders.cwd) {
         return Err(Report::CommandFailed {
             why: format!("cannot enter cwd {}: {}", orders.cwd.display(), words(&source)),
@@ -42,7 +43,7 @@ pub(super) fn spawn(orders: &Orders, out: OwnedFd, err: OwnedFd) -> Result<u32, 
         .stdin(Stdio::from(null))
         .stdout(Stdio::from(out))
         .stderr(Stdio::from(err));
-    before_exec(&mut command, orders)?;
+    before_exec(&mut command, orders, in_force)?;
     match command.spawn() {
         Ok(child) => Ok(child.id()),
         Err(source) if is_lasting(&source) => Err(Report::CommandFailed {
@@ -52,24 +53,40 @@ pub(super) fn spawn(orders: &Orders, out: OwnedFd, err: OwnedFd) -> Result<u32, 
     }
 }
 
-/// Has the child lead its own process group, forget the shim's signal settings and record itself.
+/// Has the child lead its own process group, forget the shim's signal settings, take its limits upon itself and
+/// record itself.
 #[expect(
     unsafe_code,
     reason = "pre_exec runs between fork and exec, for which there is no safe wrapper"
 )]
-fn before_exec(command: &mut Command, orders: &Orders) -> Result<(), Report> {
+fn before_exec(command: &mut Command, orders: &Orders, in_force: &InForce) -> Result<(), Report> {
     let Some(shim) = Identity::me() else {
         return Err(Report::SpawnFailed {
             why: "cannot read /proc/self/stat".to_owned(),
         });
     };
-    let (run_dir, run_id, bot) = (orders.run_dir.clone(), orders.run_id.clone(), orders.bot.clone());
-    let recipe = orders.recipe.clone();
+    let run_dir = orders.run_dir.clone();
+    let kernel = orders.kernel.clone();
+    let mut in_force = in_force.clone();
+    let mut record = RunRecord {
+        v: RECORD_VERSION,
+        run_id: orders.run_id.clone(),
+        bot: orders.bot.clone(),
+        process: shim.clone(),
+        shim,
+        started_at: 0,
+        recipe: orders.recipe.clone(),
+        leaf: None,
+        kernel: Vec::new(),
+    };
     let in_child = move || -> io::Result<()> {
         rustix::process::setpgid(None, None)?;
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(BOT_UMASK));
         default_signals();
-        record_myself(&run_dir, &run_id, &bot, &shim, recipe.as_ref())
+        limits::enter(&kernel, &mut in_force);
+        record.leaf = in_force.leaf.take();
+        record.kernel = std::mem::take(&mut in_force.said);
+        record_myself(&run_dir, &mut record)
     };
     // SAFETY: the shim has one thread, so after the fork no lock can be held by a thread that is
     // gone; allocating and writing a file are as safe in this child as in the parent.
@@ -90,19 +107,12 @@ fn default_signals() {
     }
 }
 
-fn record_myself(run_dir: &Path, run_id: &str, bot: &str, shim: &Identity, recipe: Option<&String>) -> io::Result<()> {
-    let process = Identity::me().ok_or_else(|| io::Error::other("cannot read /proc/self/stat"))?;
-    let record = RunRecord {
-        v: RECORD_VERSION,
-        run_id: run_id.to_owned(),
-        bot: bot.to_owned(),
-        shim: shim.clone(),
-        process,
-        started_at: clock::stamp().unix_ms(),
-        recipe: recipe.cloned(),
-    };
+/// Only this process knows who it is, and when it begins.
+fn record_myself(run_dir: &Path, record: &mut RunRecord) -> io::Result<()> {
+    record.process = Identity::me().ok_or_else(|| io::Error::other("cannot read /proc/self/stat"))?;
+    record.started_at = clock::stamp().unix_ms();
     // Only a number crosses from the child to the shim.
-    write_run(run_dir, &record).map_err(|error| io::Error::from_raw_os_error(error.errno().unwrap_or(libc::EIO)))
+    write_run(run_dir, record).map_err(|error| io::Error::from_raw_os_error(error.errno().unwrap_or(libc::EIO)))
 }
 
 /// Whether trying again cannot help before somebody mends the command.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::event_loop::Supervisor;
 use super::fleet::{Counted, Discretion, Member, Place, Seen, Speaks};
 use super::host::{Found, Host, Remnant};
+use super::kernel::is_net_outgrown;
 use super::ledger::Ledger;
 use super::machine::{Bot, Effect, Event, Phase, Policy, Stage as StopStage, StopMode};
 use super::news::News;
@@ -88,6 +89,7 @@ impl<H: Host> Supervisor<H> {
         member.seen.poll.next_at = is_polled.then(|| now + interval);
         if let Some(line) = &found.shown {
             member.seen.connected = line.connected;
+            member.seen.status_text = line.status_text.clone();
             member.seen.heartbeat_at = line.heartbeat_at.map(crate::model::units::Stamp::from_unix_ms);
         }
         member.seen.suits = found.live().and_then(|live| live.suits.clone());
@@ -101,12 +103,15 @@ impl<H: Host> Supervisor<H> {
                 pid,
                 started_at,
                 recipe,
+                kernel,
                 ..
             } => {
                 if let Some(member) = self.fleet.get_mut(&found.bot) {
                     (member.seen.pid, member.seen.started_at) = (Some(pid), Some(started_at));
                     let has = member.seen.suits.as_deref().or(recipe.as_deref());
-                    if differs(has, &member.recipe) {
+                    member.seen.kernel = kernel;
+                    let is_outgrown = is_net_outgrown(&member.seen.kernel, &member.policy.spec);
+                    if differs(has, &member.recipe) || is_outgrown {
                         self.outdated.push(found.bot.clone());
                     }
                 }

@@ -20,7 +20,7 @@ impl ProcessHost {
     pub(super) fn understand(&mut self, news: ShimNews) -> Option<News> {
         match news {
             ShimNews::Reported { bot, run, report } => Some(match report {
-                Report::Spawned { pid } => News::Spawned { bot, run, pid },
+                Report::Spawned { pid, kernel } => News::Spawned { bot, run, pid, kernel },
                 Report::CommandFailed { why } => failed(bot, run, SpawnFailure::Command(why)),
                 Report::SpawnFailed { why } => failed(bot, run, SpawnFailure::Passing(why)),
                 Report::PreviousAlive { pid } => failed(bot, run, SpawnFailure::PreviousAlive { pid }),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::config::is_sensitive;
 use crate::model::bot::{BotId, BotSpec, RunId, Secret};
@@ -110,6 +111,18 @@ pub(super) fn build(
     set("MULTIBOT_HEARTBEAT", &path(identity.heartbeat));
     set("MULTIBOT_MEDIA", &path(identity.media));
     env
+}
+
+/// Tells the bot where sd_notify is heard, and how often it should be. An operator who has set a socket in the
+/// `env_file` means another listener: false, and nothing is added.
+pub(super) fn add_notify(env: &mut BTreeMap<String, String>, address: &str, watchdog: Duration) -> bool {
+    if env.contains_key("NOTIFY_SOCKET") {
+        return false;
+    }
+    env.insert("NOTIFY_SOCKET".to_owned(), address.to_owned());
+    env.entry("WATCHDOG_USEC".to_owned())
+        .or_insert_with(|| watchdog.as_micros().to_string());
+    true
 }
 
 /// What of an environment and beside it must not be seen: the token, and the values of variables with
@@ -241,6 +254,22 @@ mod tests {
         ] {
             assert_eq!(search_path(program, dir.map(Path::new)), path, "{program:?} {dir:?}");
         }
+    }
+
+    #[test]
+    fn what_the_operator_says_of_notify_stays() {
+        let add = |known: &[(&str, &str)]| {
+            let mut env: BTreeMap<String, String> = known
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            let is_ours = add_notify(&mut env, "/s", Duration::from_secs(60));
+            let told = ["NOTIFY_SOCKET", "WATCHDOG_USEC"].map(|name| env.remove(name).unwrap_or_default());
+            (is_ours, told.join(" "))
+        };
+        assert_eq!(add(&[]), (true, "/s 60000000".into()));
+        assert_eq!(add(&[("WATCHDOG_USEC", "5")]), (true, "/s 5".into()));
+        assert_eq!(add(&[("NOTIFY_SOCKET", "@x")]), (false, "@x ".into()));
     }
 
     #[test]

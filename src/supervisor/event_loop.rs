@@ -212,7 +212,7 @@ impl<H: Host> Supervisor<H> {
                 self.host.hints_lost();
                 self.look_after();
             }
-            News::Spawned { bot, run, pid } => self.spawned(&bot, run, pid),
+            News::Spawned { bot, run, pid, kernel } => self.spawned(&bot, run, pid, kernel),
             News::SpawnFailed { bot, run, failure } => self.spawn_failed(&bot, run, failure),
             News::Ended { bot, run, end } => {
                 let at = self.host.stamp();
@@ -252,7 +252,7 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
-    fn spawned(&mut self, bot: &BotId, run: RunId, pid: u32) {
+    fn spawned(&mut self, bot: &BotId, run: RunId, pid: u32, kernel: Vec<String>) {
         let stamp = self.host.stamp();
         let mut has_beaten = false;
         if let Some(member) = self
@@ -261,6 +261,7 @@ impl<H: Host> Supervisor<H> {
             .filter(|member| member.bot.live_run() == Some(&run))
         {
             member.seen.pid = Some(pid);
+            member.seen.kernel = kernel;
             member.seen.started_at = Some(stamp);
             member.seen.spawn_by = None;
             has_beaten = member.seen.heartbeat_at.is_some();

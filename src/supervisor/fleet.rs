@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::log::Mask;
-use crate::model::bot::{BotId, End, RunId, Secret, Wanted};
+use crate::model::bot::{BotId, End, Oom, RunId, Secret, Wanted};
 use crate::model::message::Envelope;
 use crate::model::units::{Moment, Stamp};
 
@@ -93,6 +93,10 @@ pub struct Seen<P> {
     pub heartbeat_at: Option<Stamp>,
     pub connected: Option<bool>,
     pub usage: Option<Usage>,
+    /// What the kernel enforces, and what it was asked for and does not.
+    pub kernel: Vec<String>,
+    /// What the bot says of itself, masked.
+    pub status_text: Option<String>,
     pub poll: Poll<P>,
     /// The word of its shutdown, withdrawn at its end: the next run must not take it for its own.
     pub shutdown: Vec<P>,
@@ -144,6 +148,8 @@ impl<P> Default for Seen<P> {
             heartbeat_at: None,
             connected: None,
             usage: None,
+            kernel: Vec::new(),
+            status_text: None,
             poll: Poll {
                 next_at: None,
                 asked: None,
@@ -268,21 +274,29 @@ impl<P> Member<P> {
             inbox_oldest_at: self.seen.counts.inbox_oldest.map(Stamp::unix_ms),
             dead: Some(self.seen.counts.dead),
             connected: live.and(self.seen.connected),
+            status_text: live.and(self.seen.status_text.clone()),
+            kernel: live.map(|_| self.seen.kernel.clone()).unwrap_or_default(),
             failures: self.bot.failures.streak(),
             ..BotStatus::default()
         }
     }
 }
 
+/// What the kernel kills with.
+const SIGKILL: i32 = 9;
+
 fn last_exit(end: &End, at: Stamp) -> LastExit {
     let (code, signal) = match end {
         End::Code(code) => (Some(*code), None),
         End::Signal { number, .. } => (None, Some(*number)),
+        End::OutOfMemory(_) => (None, Some(SIGKILL)),
         End::Unknown(_) => (None, None),
     };
     LastExit {
         code,
         signal,
+        oom: matches!(end, End::OutOfMemory(Oom::Counted { .. })),
+        why: Some(end.to_string()),
         at: at.unix_ms(),
     }
 }

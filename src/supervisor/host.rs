@@ -95,6 +95,8 @@ pub enum Remnant {
         started_at: Stamp,
         /// What it was started with, where that was recorded.
         recipe: Option<String>,
+        /// What the kernel enforces of it.
+        kernel: Vec<String>,
         /// The bot's process has ended already, so, and whether the shim had been asked for that.
         ending: Option<(End, bool)>,
     },

@@ -114,7 +114,7 @@ impl<H: Host> Supervisor<H> {
         });
         match end {
             _ if is_asked => RunEnd::Stopped,
-            End::Code(_) | End::Signal { .. } => RunEnd::Failed(end.to_string()),
+            End::Code(_) | End::Signal { .. } | End::OutOfMemory(_) => RunEnd::Failed(end.to_string()),
             End::Unknown(_) => RunEnd::Unseen,
         }
     }

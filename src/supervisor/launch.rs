@@ -5,10 +5,11 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use crate::model::bot::BotSpec;
-use crate::run::orders::{LogOrders, MediaOrders, ORDERS_VERSION, Orders};
+use crate::run::orders::{LogOrders, MediaOrders, NotifyOrders, ORDERS_VERSION, Orders};
 
 use super::environment;
 use super::host::Launch;
+use super::kernel;
 use super::process::ProcessHost;
 
 impl ProcessHost {
@@ -51,7 +52,9 @@ impl ProcessHost {
             settings: &self.env,
             inherited: &|name| std::env::var(name).ok(),
         };
-        let env = environment::build(spec, &base, &env_file, launch.token, &identity);
+        let mut env = environment::build(spec, &base, &env_file, launch.token, &identity);
+        let notify = self.notify(launch, &outbox, &heartbeat);
+        let notify = environment::add_notify(&mut env, &notify.address, spec.heartbeat_timeout).then_some(notify);
         let secrets = environment::secrets_of(&env, launch.token);
         Ok(Orders {
             v: ORDERS_VERSION,
@@ -75,7 +78,25 @@ impl ProcessHost {
                 dir: media,
                 clean_on_start: spec.media.clean_on_start,
             }),
+            kernel: kernel::orders(
+                spec,
+                &self.parts.delegation,
+                &kernel::leaf_name(&self.home_id, home.dir(), &spec.id),
+            ),
+            notify,
         })
+    }
+
+    fn notify(&self, launch: &Launch<'_>, outbox: &Path, heartbeat: &Path) -> NotifyOrders {
+        let uid = rustix::process::geteuid().as_raw();
+        let run_dir = self.parts.home.run_of(&launch.spec.id);
+        let address = kernel::notify_address(&run_dir, launch.run.as_str(), uid);
+        NotifyOrders {
+            address: address.display().to_string(),
+            outbox: outbox.to_owned(),
+            heartbeat: heartbeat.to_owned(),
+            watchdog_ms: u64::try_from(launch.spec.heartbeat_timeout.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 
     /// The program and its arguments; a bot without a command is played by this program itself.

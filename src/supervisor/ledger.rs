@@ -72,6 +72,8 @@ pub struct Live {
     pub said_ready: bool,
     /// A later recipe that it does as well for, although its record names another.
     pub suits: Option<String>,
+    /// Until when its start may take, as it has asked for.
+    pub extended_to: Option<u64>,
     pub stop: Option<Stop>,
 }
 
@@ -79,6 +81,9 @@ pub struct Live {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stop {
     pub forced: bool,
+    /// When the shim must have had its way; None where that is over.
+    #[serde(default)]
+    pub until: Option<u64>,
     /// None: somebody asked for it.
     pub unhealthy: Option<Unhealthy>,
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use super::backoff::{Failures, Verdict};
 pub use super::phase::*;
 use crate::model::bot::{End, ReadyWhen, RestartWhen, RunId, Wanted};
-use crate::model::limits::STOP_MARGIN;
+use crate::model::limits::{EXTENSION_MAX, STOP_MARGIN};
 use crate::model::units::{Moment, show_duration};
 
 /// How long a bot whose previous run cannot be proven gone waits before it is looked at again.
@@ -34,9 +34,9 @@ pub(super) const HOLD_RETRY: Duration = Duration::from_secs(5);
 pub fn deadline(bot: &Bot, policy: &Policy) -> Option<Moment> {
     match &bot.phase {
         Phase::Down(_) | Phase::Spawning { .. } => None,
-        Phase::Starting { since, .. } => Some(match policy.ready().when {
+        Phase::Starting { since, extended_to, .. } => Some(match policy.ready().when {
             ReadyWhen::Alive => *since + policy.ready().min_uptime,
-            ReadyWhen::Signal => *since + policy.ready().timeout,
+            ReadyWhen::Signal => (*since + policy.ready().timeout).max(extended_to.unwrap_or_default()),
         }),
         Phase::Running { ready_at, heard_at, .. } => {
             let silent = heard_at.map(|at| at + policy.spec.heartbeat_timeout);
@@ -78,6 +78,7 @@ pub fn step(bot: Bot, policy: &Policy, event: Event, tick: &Tick) -> (Bot, Vec<E
         Event::Ready { run } => turn.ready(&run),
         Event::Heartbeat { run } => turn.heard(&run),
         Event::Unhealthy { run, why, then } => turn.unhealthy(&run, why, then),
+        Event::Extend { run, length } => turn.extend(&run, length),
         Event::Exited { run, end } => turn.exited(&run, end),
         Event::Resume => turn.resume(),
         Event::ClockJumped => turn.clock_jumped(),
@@ -210,6 +211,7 @@ impl Turn<'_> {
             self.bot.phase = Phase::Starting {
                 run: run.clone(),
                 since: self.tick.now,
+                extended_to: None,
                 heard_at: None,
             };
         }
@@ -246,6 +248,7 @@ impl Turn<'_> {
                 self.bot.phase = Phase::Starting {
                     run,
                     since: now,
+                    extended_to: None,
                     heard_at: None,
                 };
             }
@@ -328,6 +331,31 @@ impl Turn<'_> {
             | Phase::Down(_)
             | Phase::Spawning { .. }
             | Phase::Stopping { .. }
+            | Phase::Waiting { .. }
+            | Phase::GaveUp { .. }
+            | Phase::Held { .. } => {}
+        }
+    }
+
+    /// A bot that works on its start or its end is given the time that it asks for, within bounds and never
+    /// less than it has.
+    fn extend(&mut self, run: &RunId, length: Duration) {
+        let wished = self.tick.now + length.min(EXTENSION_MAX);
+        match &mut self.bot.phase {
+            Phase::Starting {
+                run: live, extended_to, ..
+            } if live == run => *extended_to = (*extended_to).max(Some(wished)),
+            // The shim moves its own deadline, and has its sweep after it.
+            Phase::Stopping {
+                run: live,
+                stage: Stage::Asked { until },
+                ..
+            } if live == run => *until = (*until).max(wished + STOP_MARGIN),
+            Phase::Starting { .. }
+            | Phase::Stopping { .. }
+            | Phase::Down(_)
+            | Phase::Spawning { .. }
+            | Phase::Running { .. }
             | Phase::Waiting { .. }
             | Phase::GaveUp { .. }
             | Phase::Held { .. } => {}
@@ -436,12 +464,16 @@ impl Turn<'_> {
             return;
         }
         match &self.bot.phase {
-            Phase::Starting { run, .. } => {
-                let run = run.clone();
+            Phase::Starting { run, extended_to, .. } => {
+                let (run, extended_to) = (run.clone(), *extended_to);
                 match self.policy.ready().when {
                     ReadyWhen::Alive => self.ready(&run),
                     ReadyWhen::Signal => {
-                        let why = format!("not ready within {}", show_duration(self.policy.ready().timeout));
+                        let timeout = show_duration(self.policy.ready().timeout);
+                        let why = match extended_to {
+                            None => format!("not ready within {timeout}"),
+                            Some(_) => format!("not ready within {timeout} and the time that it asked for"),
+                        };
                         self.unhealthy(&run, why, Then::Restart);
                     }
                 }

@@ -2,13 +2,15 @@
 //! bots say in their outboxes.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::model::bot::{BotId, RunId, State};
-use crate::model::limits::MISSED_ANSWERS_MAX;
+use crate::model::limits::{MISSED_ANSWERS_MAX, STATUS_CHARS_MAX};
 use crate::model::message::{Envelope, Kind, PRIORITY_CONTROL};
 use crate::model::units::{Stamp, show_duration};
+use crate::run::orders::VIA_NOTIFY;
 use crate::spool::is_ulid;
 
 use super::event_loop::Supervisor;
@@ -101,7 +103,7 @@ impl<H: Host> Supervisor<H> {
     fn hear(&mut self, bot: &BotId, envelope: Envelope) {
         let Some(member) = self.fleet.get_mut(bot) else { return };
         let run = member.speaker().cloned();
-        if run.is_some() {
+        if run.is_some() && !is_translated(&envelope) {
             member.seen.speaks = member.seen.speaks.max(Speaks::Spool);
         }
         // Whose outbox it lay in is certain; what the envelope says of it is not.
@@ -131,16 +133,57 @@ impl<H: Host> Supervisor<H> {
                 _ => {}
             }
         }
-        self.fact(bot, run.clone(), &envelope.name, &one_line(&envelope.payload));
+        let live = run.clone().filter(|_| is_event);
+        if let Some(run) = &live
+            && self.note_word(bot, run, envelope)
+        {
+            return;
+        }
+        self.fact(bot, run, &envelope.name, &one_line(&envelope.payload));
         self.touch();
-        if let Some(run) = run.filter(|_| is_event && envelope.name == "ready") {
-            self.became_ready(bot, run);
+        match (envelope.name.as_str(), live) {
+            ("ready", Some(run)) => self.became_ready(bot, run, is_translated(envelope)),
+            ("watchdog_triggered", Some(run)) => {
+                let why = "its own watchdog says that it is not well".to_owned();
+                let then = Then::Restart;
+                self.apply(bot, Event::Unhealthy { run, why, then });
+            }
+            _ => {}
         }
     }
 
-    fn became_ready(&mut self, bot: &BotId, run: RunId) {
+    /// What a bot says again and again and only the newest of counts: no part of the history. False for any
+    /// other event.
+    fn note_word(&mut self, bot: &BotId, run: &RunId, envelope: &Envelope) -> bool {
+        match envelope.name.as_str() {
+            "status" => {
+                let Some(text) = envelope.payload.get("text").and_then(Value::as_str) else {
+                    return false;
+                };
+                if let Some(member) = self.fleet.get_mut(bot) {
+                    // Masked before it is cut: half a secret is found by no mask.
+                    let masked = member.discretion.masked(text);
+                    let shown = masked.chars().filter(|c| !c.is_control()).take(STATUS_CHARS_MAX);
+                    member.seen.status_text = Some(shown.collect()).filter(|text: &String| !text.is_empty());
+                }
+            }
+            "extend_timeout" => {
+                let Some(micros) = envelope.payload.get("usec").and_then(Value::as_u64) else {
+                    return false;
+                };
+                let (run, length) = (run.clone(), Duration::from_micros(micros));
+                self.apply(bot, Event::Extend { run, length });
+            }
+            _ => return false,
+        }
+        self.touch();
+        true
+    }
+
+    /// `is_translated`: it need not know of requests for its status.
+    fn became_ready(&mut self, bot: &BotId, run: RunId, is_translated: bool) {
         let next_at = self.host.now() + self.pace.status_poll_interval;
-        if let Some(member) = self.fleet.get_mut(bot) {
+        if let Some(member) = self.fleet.get_mut(bot).filter(|_| !is_translated) {
             member.seen.speaks = Speaks::Ready;
             member.seen.poll.next_at = (!self.pace.status_poll_interval.is_zero()).then_some(next_at);
         }
@@ -250,7 +293,7 @@ impl<H: Host> Supervisor<H> {
         }
         let (word, grace) = match mode {
             StopMode::Graceful => ("graceful", member.policy.spec.stop.grace),
-            StopMode::Forced => ("forced", std::time::Duration::ZERO),
+            StopMode::Forced => ("forced", Duration::ZERO),
         };
         let deadline = Stamp(stamp.0 + i64::try_from(grace.as_micros()).unwrap_or(0));
         let mut command = Envelope::new(id, Kind::Command, "shutdown", SUPERVISOR, bot.as_str(), stamp)
@@ -388,6 +431,11 @@ fn is_answer<P>(member: &Member<P>, envelope: &Envelope) -> bool {
     let recent = &member.seen.poll.recent;
     let is_ours = |id: &String| recent.contains(id);
     envelope.name == "status_response" && envelope.correlation_id.as_ref().is_none_or(is_ours)
+}
+
+/// Whether a shim has said this for a bot that speaks sd_notify.
+fn is_translated(envelope: &Envelope) -> bool {
+    envelope.payload.get("via").and_then(Value::as_str) == Some(VIA_NOTIFY)
 }
 
 /// A payload in one line, for the history.

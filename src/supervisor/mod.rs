@@ -9,6 +9,7 @@ pub mod event_loop;
 pub mod fleet;
 pub mod host;
 mod inbox;
+mod kernel;
 mod launch;
 pub mod leave;
 pub mod ledger;

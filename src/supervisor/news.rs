@@ -26,6 +26,8 @@ pub enum News {
         bot: BotId,
         run: RunId,
         pid: u32,
+        /// What the kernel enforces of it.
+        kernel: Vec<String>,
     },
     SpawnFailed {
         bot: BotId,

@@ -2,6 +2,8 @@
 //! phase carries only what exists then.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+use std::time::Duration;
+
 use crate::model::bot::{BotSpec, End, ReadyPolicy, ReadyWhen, RestartPolicy, RunId, State, Wanted};
 use crate::model::units::{Moment, Stamp};
 
@@ -28,6 +30,8 @@ pub enum Phase {
     Starting {
         run: RunId,
         since: Moment,
+        /// The bot has asked for time until then.
+        extended_to: Option<Moment>,
         heard_at: Option<Moment>,
     },
     Running {
@@ -159,6 +163,11 @@ pub enum Event {
         why: String,
         then: Then,
     },
+    /// The bot says that its start, or its end, takes so much longer from now on.
+    Extend {
+        run: RunId,
+        length: Duration,
+    },
     Exited {
         run: RunId,
         end: End,
@@ -259,8 +268,11 @@ impl Bot {
             Phase::Down(Rest::Finished(end)) => Some(format!("{end}; restart.policy does not bring it back")),
             Phase::Down(Rest::Never | Rest::Asked) => None,
             Phase::Spawning { .. } | Phase::Running { .. } => None,
-            Phase::Starting { .. } => match policy.ready().when {
+            Phase::Starting { extended_to, .. } => match policy.ready().when {
                 ReadyWhen::Alive => None,
+                ReadyWhen::Signal if extended_to.is_some() => {
+                    Some("waits for its ready event, and was asked for more time".to_owned())
+                }
                 ReadyWhen::Signal => Some("waits for its ready event".to_owned()),
             },
             Phase::Stopping { because, .. } => match because {

@@ -17,6 +17,7 @@ use crate::model::limits::DISK_FREE_BYTES_MIN;
 use crate::model::message::Envelope;
 use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp, show_size};
+use crate::run::delegation::Delegation;
 use crate::run::identity::boot_id;
 use crate::run::record::read_run;
 use crate::run::remains;
@@ -44,6 +45,8 @@ pub struct Parts {
     pub account: Account,
     pub store: Store,
     pub shims: Shims,
+    /// Where each run can have a group of its own, or why none can.
+    pub delegation: Result<Delegation, String>,
     /// The watches, or why there are none.
     pub watches: Result<Watches, String>,
     pub publisher: Publisher,

@@ -40,11 +40,11 @@ impl<P> Member<P> {
             Phase::Running { ready_at, .. } if self.policy.ready().when == ReadyWhen::Signal => {
                 live.ready_at = Some(ready_at.0);
             }
+            Phase::Starting { extended_to, .. } => live.extended_to = extended_to.map(|at| at.0),
             Phase::Stopping { because, stage, .. } => live.stop = Some(stop_of(because, *stage)),
             Phase::Running { .. }
             | Phase::Down(_)
             | Phase::Spawning { .. }
-            | Phase::Starting { .. }
             | Phase::Waiting { .. }
             | Phase::GaveUp { .. }
             | Phase::Held { .. } => {}
@@ -94,6 +94,10 @@ fn rest_of(phase: &Phase) -> ledger::Rest {
 fn stop_of(because: &Because, stage: Stage) -> ledger::Stop {
     ledger::Stop {
         forced: !matches!(stage, Stage::Asked { .. }),
+        until: match stage {
+            Stage::Asked { until } => Some(until.0),
+            Stage::Killed { .. } | Stage::Stuck => None,
+        },
         unhealthy: match because {
             Because::Asked => None,
             Because::Unhealthy { why, then } => Some(ledger::Unhealthy {
@@ -218,6 +222,7 @@ fn live_phase(
         None => Phase::Starting {
             run,
             since: now,
+            extended_to: live.and_then(|live| live.extended_to).map(Moment),
             heard_at,
         },
     }
@@ -241,7 +246,8 @@ fn stopping_phase(policy: &Policy, run: &RunId, stop: &ledger::Stop, now: Moment
         }
     } else {
         Stage::Asked {
-            until: now + policy.spec.stop.grace + STOP_MARGIN,
+            // The bot may have asked for more time than its grace.
+            until: (now + policy.spec.stop.grace + STOP_MARGIN).max(Moment(stop.until.unwrap_or(0))),
         }
     };
     Phase::Stopping {
@@ -266,6 +272,7 @@ fn ended_phase(policy: &Policy, live: Option<&Live>, run: &RunId, asked: bool, n
 
 const ASKED: ledger::Stop = ledger::Stop {
     forced: false,
+    until: None,
     unhealthy: None,
 };
 
@@ -278,6 +285,7 @@ fn ending_phase(policy: &Policy, live: Option<&Live>, run: &RunId, end: &End, as
     });
     let stop = ledger::Stop {
         forced: true,
+        until: None,
         unhealthy: known.map_or(unhealthy, |stop| stop.unhealthy.clone()),
     };
     stopping_phase(policy, run, &stop, now)

@@ -15,16 +15,18 @@ use crate::model::bot::Secret;
 /// What the name is made of; another number is another way, and the names do not compare.
 const WAY: &str = "1";
 /// The settings that a running process would have to be started anew for.
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 9] = [
     "command",
     "cwd",
     "env",
     "env_file",
     "env_inherit",
+    "nice",
     "platform",
     "token_env",
+    "weight",
 ];
-const FAMILIES: [&str; 3] = ["log.", "media.", "stop."];
+const FAMILIES: [&str; 4] = ["kernel.", "log.", "media.", "stop."];
 /// Enough of the digest that no two recipes of one bot are alike.
 const DIGITS: usize = 32;
 
@@ -95,6 +97,8 @@ mod tests {
         for other in [
             name(&base, &[], Some(&token)),
             name(&base, &[("env.B", "2")], None),
+            name(&base, &[("kernel.pids_max", "9")], None),
+            name(&base, &[("nice", "9")], None),
             name(&[("command", "[\"b\"]"), base[1], base[2]], &[], None),
             name(&base[..2], &[], None),
         ] {

@@ -8,6 +8,7 @@ use super::environment::secrets_of;
 use super::event_loop::Supervisor;
 use super::fleet::{Counted, Discretion, Member, Place, Seen};
 use super::host::{Configured, Host};
+use super::kernel::is_net_outgrown;
 use super::ledger::Ledger;
 use super::machine::{Bot, Event, Policy, StopMode};
 use super::news::News;
@@ -97,7 +98,9 @@ impl<H: Host> Supervisor<H> {
         let member = self.fleet.get_mut(&bot)?;
         let was_desired = member.is_desired();
         let runs_with_old = member.bot.live_run().is_some()
-            && (member.token != configured.token || !runs_alike(&member.policy.spec, &policy.spec));
+            && (member.token != configured.token
+                || !runs_alike(&member.policy.spec, &policy.spec)
+                || is_net_outgrown(&member.seen.kernel, &policy.spec));
         let was_held_by_config = member.policy.unsupported != policy.unsupported;
         member.index = configured.index;
         member.desired = configured.wanted;
@@ -174,6 +177,7 @@ fn runs_alike(old: &BotSpec, new: &BotSpec) -> bool {
             log,
             media,
             platform,
+            kernel,
             ..
         } = spec.clone();
         (
@@ -187,6 +191,7 @@ fn runs_alike(old: &BotSpec, new: &BotSpec) -> bool {
             log,
             media,
             platform,
+            kernel,
         )
     };
     launched(old) == launched(new)

@@ -42,6 +42,9 @@ use crate::spool::{Buried, RunEnd, Settled};
 /// What the wall clock shows when the monotonic clock shows zero.
 const WALL_AT_ZERO: i64 = 1_700_000_000_000_000;
 
+/// What every simulated shim says of its limits.
+const IN_FORCE: &str = "nice 5";
+
 fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
@@ -306,6 +309,7 @@ impl World {
                 pid: shim.pid,
                 started_at: shim.started_at,
                 recipe: shim.recipe.clone(),
+                kernel: vec![IN_FORCE.to_owned()],
                 ending: None,
             },
             (None, Some(exit)) if exit.run == run => Remnant::Ended {
@@ -418,7 +422,12 @@ impl Host for World {
         if has_reported {
             let (bot, run) = (bot.clone(), run.clone());
             self.records.insert(bot.clone(), run.clone());
-            self.news.push_back(News::Spawned { bot, run, pid });
+            self.news.push_back(News::Spawned {
+                bot,
+                run,
+                pid,
+                kernel: vec![IN_FORCE.to_owned()],
+            });
         }
         let started_at = self.stamp();
         let shim = Shim {

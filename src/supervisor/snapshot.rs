@@ -145,6 +145,9 @@ pub struct BotStatus {
     /// The thresholds in force, and how far each is passed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitStatus>,
+    /// What the kernel enforces, as written (`memory.max 512.0 MiB`), and what it was asked for and does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernel: Vec<String>,
     /// Error lines and `error` events of the last minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors_per_minute: Option<u64>,
@@ -199,4 +202,10 @@ pub struct LastExit {
     pub code: Option<i32>,
     pub signal: Option<i32>,
     pub at: i64,
+    /// The kernel killed it because its memory was used up.
+    #[serde(default)]
+    pub oom: bool,
+    /// The end in words.
+    #[serde(default)]
+    pub why: Option<String>,
 }

@@ -160,6 +160,7 @@ impl ProcessHost {
                 pid: record.process.pid,
                 started_at: Stamp::from_unix_ms(record.started_at),
                 recipe: record.recipe,
+                kernel: record.kernel,
                 ending: exit.map(|exit| (exit.end(), exit.asked)),
             }),
             (Ok(None), Some(exit)) if exit.survivors.is_empty() => Trace::Known(ended(run, &exit)),

@@ -11,7 +11,7 @@ use crate::model::bot::{
     BotSpec, End, Limits, LogPolicy, MediaPolicy, Platform, ReadyPolicy, ReadyWhen, RestartPolicy, RestartWhen, RunId,
     StopPolicy, Wanted,
 };
-use crate::model::limits::STOP_MARGIN;
+use crate::model::limits::{EXTENSION_MAX, STOP_MARGIN};
 use crate::model::units::Moment;
 
 /// A small xorshift: the walks need a seed that can be printed, not quality.
@@ -65,6 +65,7 @@ fn policy(dice: &mut Dice) -> Policy {
             },
             heartbeat_timeout: Duration::from_secs(1 + dice.below(60)),
             limits: Limits::default(),
+            kernel: crate::model::kernel::KernelPolicy::default(),
             log: LogPolicy { max_size: 1, keep: 1 },
             media: MediaPolicy::default(),
             queue: crate::model::queue::QueuePolicy::default(),
@@ -92,8 +93,12 @@ impl World {
     fn news(&mut self, dice: &mut Dice) -> Event {
         let stale = self.old.last().cloned();
         let live = self.live.first().cloned();
-        match dice.below(15) {
+        match dice.below(16) {
             0 => Event::WantUp,
+            15 => live.map_or(Event::DeadlinePassed, |run| Event::Extend {
+                run,
+                length: Duration::from_secs(dice.below(20_000)),
+            }),
             14 => self.next_supervisor(dice),
             1 => Event::WantDown(if dice.one_in(2) {
                 StopMode::Forced
@@ -216,6 +221,15 @@ fn assert_rules(before: &Bot, after: &Bot, event: &Event, effects: &[Effect], po
             after.phase
         );
     }
+    if let Event::Extend { .. } = event {
+        let (old, new) = (deadline(before, policy), deadline(after, policy));
+        assert!(
+            new >= old && effects.is_empty(),
+            "more time became less: {old:?} {new:?}"
+        );
+        let most = world.now + EXTENSION_MAX + STOP_MARGIN;
+        assert!(new <= old.max(Some(most)), "more time than one request may get");
+    }
     let limit = policy.spec.restart.max_restarts as usize;
     let gave_up = matches!(after.phase, Phase::GaveUp { .. } | Phase::Held { .. } | Phase::Down(_));
     let tried_again = matches!(
@@ -270,12 +284,21 @@ fn reaches_down(bot: Bot, policy: &Policy, world: &mut World) {
         now,
         next_run: run_id(0),
     };
+    // A bot that was ending already may have asked for more time.
+    let granted = match &bot.phase {
+        Phase::Stopping {
+            stage: Stage::Asked { until },
+            ..
+        } => *until,
+        _ => begun,
+    };
     let (mut bot, _) = step(bot, policy, Event::WantDown(StopMode::Graceful), &tick(begun));
     while let Some(at) = deadline(&bot, policy) {
         world.now = world.now.max(at);
         bot = step(bot, policy, Event::DeadlinePassed, &tick(world.now)).0;
     }
-    assert!(world.now.since(begun) <= policy.spec.stop.grace + STOP_MARGIN * 2);
+    let patience = policy.spec.stop.grace + STOP_MARGIN * 2;
+    assert!(world.now <= (begun + patience).max(granted + STOP_MARGIN));
     let stuck = matches!(
         bot.phase,
         Phase::Stopping {
@@ -460,4 +483,40 @@ fn silence_after_a_heartbeat_is_a_failure_and_silence_without_one_is_not() {
     let (after, effects) = step(heard, &policy, Event::DeadlinePassed, &tick(70, 90));
     assert_eq!(effects, [Effect::Terminate { run }]);
     assert_eq!(after.reason(&policy).as_deref(), Some("no heartbeat for 1m"));
+}
+
+#[test]
+fn a_bot_that_asks_for_time_gets_it_while_it_starts_and_while_it_ends() {
+    let mut policy = plain();
+    policy.spec.ready.when = ReadyWhen::Signal;
+    policy.spec.ready.timeout = Duration::from_secs(30);
+    policy.spec.stop.grace = Duration::from_secs(10);
+    let run = run_id(1);
+    let extend = |s: u64| Event::Extend {
+        run: run_id(1),
+        length: Duration::from_secs(s),
+    };
+    let due = |bot: &Bot| deadline(bot, &policy).map(|at| at.0 / 1_000_000);
+    let (bot, _) = step(Bot::new(Wanted::Up), &policy, Event::WantUp, &tick(0, 1));
+    let (bot, _) = step(bot, &policy, Event::Spawned { run: run.clone() }, &tick(0, 1));
+    assert_eq!(due(&bot), Some(30));
+    let (bot, _) = step(bot, &policy, extend(5), &tick(1, 2));
+    assert_eq!(due(&bot), Some(30), "never less than it has");
+    let (bot, _) = step(bot, &policy, extend(60), &tick(20, 2));
+    assert_eq!(due(&bot), Some(80));
+    let (late, _) = step(bot.clone(), &policy, Event::DeadlinePassed, &tick(80, 2));
+    assert_eq!(
+        late.reason(&policy).unwrap(),
+        "not ready within 30s and the time that it asked for"
+    );
+    let (bot, _) = step(bot, &policy, Event::Ready { run }, &tick(70, 2));
+    let (bot, _) = step(bot, &policy, extend(60), &tick(71, 2));
+    assert!(matches!(bot.phase, Phase::Running { .. }));
+    let (bot, _) = step(bot, &policy, Event::WantDown(StopMode::Graceful), &tick(100, 2));
+    let margin = STOP_MARGIN.as_secs();
+    assert_eq!(due(&bot), Some(110 + margin));
+    let (bot, _) = step(bot, &policy, extend(1_000_000), &tick(105, 2));
+    assert_eq!(due(&bot), Some(105 + 3600 + margin));
+    let (bot, _) = step(bot, &policy, Event::WantDown(StopMode::Forced), &tick(106, 2));
+    assert_eq!(due(&bot), Some(106 + margin), "force is force");
 }

@@ -19,9 +19,13 @@ mod home;
 #[cfg(test)]
 mod init;
 #[cfg(test)]
+mod kernel;
+#[cfg(test)]
 mod logs;
 #[cfg(test)]
 mod loopback;
+#[cfg(test)]
+mod notify;
 #[cfg(test)]
 mod output;
 #[cfg(test)]

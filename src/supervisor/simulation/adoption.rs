@@ -226,7 +226,12 @@ fn a_supervisor_that_leaves_begins_nothing_and_waits_for_what_it_began() {
     let bot = id_of("slow");
     simulation.world().shims.get_mut(&slow).unwrap().has_reported = true;
     simulation.world().records.insert(bot.clone(), slow.clone());
-    simulation.hear(News::Spawned { bot, run: slow, pid: 5 });
+    simulation.hear(News::Spawned {
+        bot,
+        run: slow,
+        pid: 5,
+        kernel: Vec::new(),
+    });
     simulation.pass(millis(100));
     assert!(simulation.is_over);
     assert_eq!(

@@ -97,6 +97,7 @@ fn a_late_report_of_an_abandoned_shim_changes_nothing() {
         bot: id_of("shop"),
         run: old.clone(),
         pid: 4,
+        kernel: Vec::new(),
     });
     simulation.hear(News::Ended {
         bot: id_of("shop"),

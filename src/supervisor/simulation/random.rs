@@ -80,7 +80,12 @@ fn stir(simulation: &mut Simulation, dice: &mut Dice) {
         1 | 2 => world.end(&run, code(i32::try_from(dice.below(2)).unwrap())),
         // News of runs that are long gone, or that never were.
         3 if live.is_none() => world.news.push_back(News::Ended { bot, run, end: code(1) }),
-        4 if live.is_none() => world.news.push_back(News::Spawned { bot, run, pid: 9 }),
+        4 if live.is_none() => world.news.push_back(News::Spawned {
+            bot,
+            run,
+            pid: 9,
+            kernel: Vec::new(),
+        }),
         5 => refuse(world, dice, bot, run),
         6 => {
             let why = "too much".to_owned();

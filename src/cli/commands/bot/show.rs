@@ -40,6 +40,8 @@ pub(super) fn run(client: &Client, id: &BotId, as_json: bool) -> Result<Exit, Fa
     if let Some(status) = status {
         let reason = status.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         row("state", format!("{}{reason}", status.state));
+        status.status_text.into_iter().for_each(|text| row("says", text));
+        status.kernel.into_iter().for_each(|limit| row("kernel", limit));
         row("pid", status.pid.map_or("-".to_owned(), |pid| pid.to_string()));
     }
     row("token", if record.has_token { HIDDEN } else { "none" }.to_owned());
