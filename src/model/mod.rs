@@ -5,6 +5,7 @@ pub mod end;
 pub mod fact;
 pub mod limits;
 pub mod message;
+pub mod metric;
 #[cfg(test)]
 pub(crate) mod mutation;
 pub mod nearest;

@@ -14,6 +14,26 @@ pub struct Events<'a> {
     pub(super) store: &'a Store,
 }
 
+/// What is asked of the history. None: whatever it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Period<'a> {
+    pub bot: Option<&'a BotId>,
+    pub since: Option<Stamp>,
+    pub until: Option<Stamp>,
+    pub name: Option<&'a str>,
+}
+
+/// A fact and its number, by which what comes after it is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Numbered {
+    pub number: i64,
+    pub fact: Fact,
+}
+
+const FACT: &str = "at, bot, run_id, name, detail, id";
+const MATCHES: &str = "(?1 IS NULL OR bot = ?1) AND (?2 IS NULL OR at >= ?2) AND (?3 IS NULL OR at < ?3) \
+    AND (?4 IS NULL OR name = ?4)";
+
 impl Events<'_> {
     /// Adds facts in their order, all or none. Times are cut to milliseconds.
     pub fn append(&self, facts: &[Fact]) -> Result<(), Error> {
@@ -44,6 +64,56 @@ impl Events<'_> {
         Ok(facts)
     }
 
+    /// The newest `limit` facts that a question is about, newest last.
+    pub fn matching(&self, period: &Period<'_>, limit: u32) -> Result<Vec<Numbered>, Error> {
+        let sql = format!("SELECT {FACT} FROM process_events WHERE {MATCHES} ORDER BY id DESC LIMIT ?5");
+        let mut facts = self.facts(&sql, period, i64::from(limit))?;
+        facts.reverse();
+        Ok(facts)
+    }
+
+    /// What was added after `last`, oldest first. Numbers are given anew where the newest facts were forgotten:
+    /// then what is newer than `last` counts, whatever its number.
+    pub fn after(&self, period: &Period<'_>, last: Option<&Numbered>) -> Result<Vec<Numbered>, Error> {
+        let Some(last) = last else {
+            let sql = format!("SELECT {FACT} FROM process_events WHERE {MATCHES} AND id > ?5 ORDER BY id");
+            return self.facts(&sql, period, 0);
+        };
+        let sql = "SELECT at, bot, run_id, name, detail, id FROM process_events WHERE id = ?1";
+        let known = self.store.row("read events", sql, [last.number], numbered)?;
+        if known.is_none_or(|known| known == *last) && self.newest()? >= last.number {
+            let sql = format!("SELECT {FACT} FROM process_events WHERE {MATCHES} AND id > ?5 ORDER BY id");
+            return self.facts(&sql, period, last.number);
+        }
+        let sql = format!("SELECT {FACT} FROM process_events WHERE {MATCHES} AND at > ?5 ORDER BY id");
+        self.facts(&sql, period, last.fact.at.unix_ms())
+    }
+
+    /// The newest fact of all.
+    pub fn last(&self) -> Result<Option<Numbered>, Error> {
+        let sql = format!("SELECT {FACT} FROM process_events ORDER BY id DESC LIMIT 1");
+        self.store.row("read events", &sql, [], numbered)
+    }
+
+    fn newest(&self) -> Result<i64, Error> {
+        let sql = "SELECT COALESCE(MAX(id), 0) FROM process_events";
+        Ok(self
+            .store
+            .row("read events", sql, [], |row| row.get(0))?
+            .unwrap_or_default())
+    }
+
+    fn facts(&self, sql: &str, period: &Period<'_>, last: i64) -> Result<Vec<Numbered>, Error> {
+        let params = params![
+            period.bot.map(BotId::as_str),
+            period.since.map(Stamp::unix_ms),
+            period.until.map(Stamp::unix_ms),
+            period.name,
+            last
+        ];
+        self.store.rows("read events", sql, params, numbered)
+    }
+
     /// Forgets all facts of one bot.
     pub fn forget(&self, bot: &BotId) -> Result<(), Error> {
         let sql = "DELETE FROM process_events WHERE bot = ?1";
@@ -59,6 +129,13 @@ impl Events<'_> {
         self.store
             .transaction(|store| store.execute("prune events", sql, params![before.unix_ms(), keep_max]))
     }
+}
+
+fn numbered(row: &Row<'_>) -> rusqlite::Result<Numbered> {
+    Ok(Numbered {
+        number: row.get(5)?,
+        fact: fact(row)?,
+    })
 }
 
 fn fact(row: &Row<'_>) -> rusqlite::Result<Fact> {
@@ -115,6 +192,77 @@ mod tests {
         assert_eq!(recent(Some("a"), 10), [facts[0].clone(), facts[2].clone()]);
         assert_eq!(recent(Some("b"), 1), facts[3..]);
         assert_eq!(recent(Some("c"), 10), []);
+    }
+
+    #[test]
+    fn a_question_may_be_about_a_bot_a_time_and_a_name() {
+        let (_home, store) = history();
+        let facts: Vec<Fact> = (1..=6)
+            .map(|at| Fact {
+                name: if at % 3 == 0 { "exited" } else { "running" }.into(),
+                ..fact(at, if at % 2 == 0 { "a" } else { "b" }, None)
+            })
+            .collect();
+        store.events().append(&facts).unwrap();
+        let a = "a".parse().unwrap();
+        let ats = |period: Period<'_>, limit| -> Vec<i64> {
+            let found = store.events().matching(&period, limit).unwrap();
+            found.iter().map(|it| it.fact.at.unix_ms()).collect()
+        };
+        let since = Some(Stamp::from_unix_ms(3));
+        let until = Some(Stamp::from_unix_ms(6));
+        let all = Period::default();
+        assert_eq!(ats(all, 10), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(ats(Period { since, until, ..all }, 10), [3, 4, 5]);
+        assert_eq!(
+            ats(
+                Period {
+                    since,
+                    bot: Some(&a),
+                    ..all
+                },
+                10
+            ),
+            [4, 6]
+        );
+        assert_eq!(
+            ats(
+                Period {
+                    name: Some("exited"),
+                    ..all
+                },
+                10
+            ),
+            [3, 6]
+        );
+        assert_eq!(ats(all, 2), [5, 6]);
+    }
+
+    #[test]
+    fn what_comes_after_is_told_once_also_where_the_newest_was_forgotten() {
+        let (_home, store) = history();
+        let events = store.events();
+        let all = Period::default();
+        events.append(&[fact(1, "a", None), fact(2, "b", None)]).unwrap();
+        assert_eq!(events.after(&all, None).unwrap().len(), 2);
+        let last = events.last().unwrap().unwrap();
+        assert_eq!(events.after(&all, Some(&last)).unwrap(), []);
+        events.append(&[fact(3, "a", None)]).unwrap();
+        let told = events.after(&all, Some(&last)).unwrap();
+        assert_eq!(told.iter().map(|it| it.fact.at.unix_ms()).collect::<Vec<_>>(), [3]);
+        // Those that are forgotten leave their numbers to the next ones.
+        let last = told.last().unwrap().clone();
+        events.forget(&"a".parse().unwrap()).unwrap();
+        assert_eq!(events.after(&all, Some(&last)).unwrap(), []);
+        for count in 1..4 {
+            events.append(&[fact(9 + count, "b", None)]).unwrap();
+            let told = events.after(&all, Some(&last)).unwrap();
+            assert_eq!(told.len() as i64, count, "{told:?}");
+        }
+        // What was pruned from the front is no reason to tell anything again.
+        let last = events.last().unwrap().unwrap();
+        events.prune_events(Stamp::from_unix_ms(100), 0).unwrap();
+        assert_eq!(events.after(&all, Some(&last)).unwrap(), []);
     }
 
     #[test]
