@@ -33,6 +33,7 @@ use crate::supervisor::publisher::Publisher;
 use crate::supervisor::recorder::{Recorder, RecorderError};
 use crate::supervisor::shims::Shims;
 use crate::supervisor::snapshot::{self, Stage};
+use crate::supervisor::traffic::Traffic;
 use crate::supervisor::watch::{Hint, Watches};
 use crate::trace;
 
@@ -263,7 +264,8 @@ fn open_host(
         let queue = queue.clone();
         Shims::start(move |token| tell(&queue, News::Shim(token))).map_err(start_error("the watch over shims"))?
     };
-    let watches = start_watches(home, queue.clone()).map_err(|error| error.to_string());
+    let traffic = Traffic::default();
+    let watches = start_watches(home, traffic.clone(), queue.clone()).map_err(|error| error.to_string());
     if let Err(why) = &watches {
         tracing::error!("mailboxes are not watched: {why}");
     }
@@ -275,8 +277,9 @@ fn open_host(
         store: Store::open(&home.database(), Access::Read)?,
         shims,
         watches,
+        traffic,
         publisher: Publisher::start(home.snapshot(), home.replies()).map_err(start_error("the publisher"))?,
-        recorder: Recorder::start(&home.database())?,
+        recorder: Recorder::start(&home.database(), settings.history.clone())?,
         writer: Writer::start(|line| tracing::warn!("{line}")).map_err(start_error("the writer"))?,
         sampler: start_sampler(settings.sampling_period, queue)?,
         queue: queue.clone(),
@@ -294,14 +297,14 @@ fn unknown_account(uid: u32) -> Account {
     }
 }
 
-fn start_watches(home: &Home, queue: SyncSender<News>) -> notify::Result<Watches> {
+fn start_watches(home: &Home, traffic: Traffic, queue: SyncSender<News>) -> notify::Result<Watches> {
     let ipc = home.dir().join("ipc");
     let (hints, pending) = channel();
     std::thread::Builder::new()
         .name("hints".to_owned())
         .spawn(move || forward_hints(&pending, &queue))
         .map_err(notify::Error::io)?;
-    let mut watches = Watches::start(ipc, move |hint| {
+    let mut watches = Watches::start(ipc, traffic, move |hint| {
         // The forwarder ends only when this watcher is gone.
         let _ = hints.send(hint);
     })?;

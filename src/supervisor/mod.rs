@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod machine;
 mod mail;
 pub mod mailboxes;
+pub mod measure;
 pub mod news;
 mod perform;
 mod phase;
@@ -31,6 +32,8 @@ mod simulation;
 pub mod snapshot;
 mod survey;
 mod tell;
+pub mod traffic;
+mod upkeep;
 #[cfg(test)]
 mod walks;
 pub mod watch;
