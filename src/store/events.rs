@@ -30,6 +30,8 @@ pub struct Numbered {
     pub fact: Fact,
 }
 
+const STATES: &str =
+    "'adopting', 'stopped', 'starting', 'running', 'unhealthy', 'stopping', 'backoff', 'failed', 'held'";
 const FACT: &str = "at, bot, run_id, name, detail, id";
 const MATCHES: &str = "(?1 IS NULL OR bot = ?1) AND (?2 IS NULL OR at >= ?2) AND (?3 IS NULL OR at < ?3) \
     AND (?4 IS NULL OR name = ?4)";
@@ -87,6 +89,26 @@ impl Events<'_> {
         }
         let sql = format!("SELECT {FACT} FROM process_events WHERE {MATCHES} AND at > ?5 ORDER BY id");
         self.facts(&sql, period, last.fact.at.unix_ms())
+    }
+
+    /// How bots changed their states and how their runs ended, from `since` to `until`, oldest first.
+    pub fn states(&self, bot: Option<&BotId>, since: Stamp, until: Stamp) -> Result<Vec<Fact>, Error> {
+        let sql = format!(
+            "SELECT {FACT} FROM process_events WHERE at >= ?1 AND at < ?2 AND (?3 IS NULL OR bot = ?3) \
+             AND name IN ({STATES}, 'exited', 'spawn_failed') ORDER BY id"
+        );
+        let params = params![since.unix_ms(), until.unix_ms(), bot.map(BotId::as_str)];
+        self.store.rows("read events", &sql, params, fact)
+    }
+
+    /// The last change of a bot's state before `before`.
+    pub fn last_state(&self, bot: &BotId, before: Stamp) -> Result<Option<Fact>, Error> {
+        let sql = format!(
+            "SELECT {FACT} FROM process_events WHERE bot = ?1 AND at < ?2 AND name IN ({STATES}) \
+             ORDER BY id DESC LIMIT 1"
+        );
+        self.store
+            .row("read events", &sql, params![bot.as_str(), before.unix_ms()], fact)
     }
 
     /// The newest fact of all.
@@ -152,6 +174,7 @@ fn fact(row: &Row<'_>) -> rusqlite::Result<Fact> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::bot::State;
     use crate::store::Access;
 
     fn fact(at_ms: i64, bot: &str, run: Option<&str>) -> Fact {
@@ -236,6 +259,36 @@ mod tests {
             [3, 6]
         );
         assert_eq!(ats(all, 2), [5, 6]);
+    }
+
+    #[test]
+    fn changes_of_states_are_found_among_all_else() {
+        for state in State::ALL {
+            assert!(STATES.contains(&format!("'{}'", state.word())), "{state:?}");
+        }
+        let (_home, store) = history();
+        let named = |at, bot, name: &str| Fact {
+            name: name.into(),
+            ..fact(at, bot, None)
+        };
+        let facts = [
+            named(1, "a", "running"),
+            named(2, "a", "connected"),
+            named(3, "b", "held"),
+            named(4, "a", "exited"),
+            named(5, "a", "backoff"),
+        ];
+        store.events().append(&facts).unwrap();
+        let a = "a".parse().unwrap();
+        let (from, to) = (Stamp::from_unix_ms(2), Stamp::from_unix_ms(9));
+        assert_eq!(store.events().states(Some(&a), from, to).unwrap(), facts[3..]);
+        assert_eq!(store.events().states(None, from, to).unwrap(), facts[2..]);
+        assert_eq!(store.events().last_state(&a, to).unwrap().as_ref(), Some(&facts[4]));
+        assert_eq!(
+            store.events().last_state(&a, Stamp::from_unix_ms(5)).unwrap().as_ref(),
+            Some(&facts[0])
+        );
+        assert_eq!(store.events().last_state(&a, Stamp::from_unix_ms(1)).unwrap(), None);
     }
 
     #[test]
