@@ -153,20 +153,8 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(start_error("signal handling"))?;
     start_signals(signals, options.hangup, queue.clone()).map_err(start_error("signal handling"))?;
     let host = open_host(home, &settings, options.observer, &queue)?;
-    let about = snapshot::Supervisor {
-        identity,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_at: clock::stamp().unix_ms(),
-        stage: Stage::Adopting,
-        notes: Vec::new(),
-        image: succession.image,
-        came_back: succession.came_back,
-        in_terminal: options.in_terminal,
-        adopted: 0,
-        disk_free_bytes: None,
-        outage: None,
-        capacity: None,
-    };
+    let image = succession.image;
+    let about = about(identity, succession, options.in_terminal);
     let parting = supervise(host, about, &news)?;
     Ok(match parting {
         Parting::Stop => {
@@ -179,10 +167,27 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
         }
         Parting::Upgrade(upgrade) => {
             tracing::info!("supervisor makes way for {}", upgrade.program.display());
-            let image = succession.image;
             Outcome::Upgrade { upgrade, lock, image }
         }
     })
+}
+
+/// What it tells of itself before anything is known.
+fn about(identity: Identity, succession: Succession, in_terminal: bool) -> snapshot::Supervisor {
+    snapshot::Supervisor {
+        identity,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: clock::stamp().unix_ms(),
+        stage: Stage::Adopting,
+        notes: Vec::new(),
+        image: succession.image,
+        came_back: succession.came_back,
+        in_terminal,
+        adopted: 0,
+        disk_free_bytes: None,
+        outage: None,
+        capacity: None,
+    }
 }
 
 fn supervise(host: ProcessHost, about: snapshot::Supervisor, news: &Receiver<News>) -> Result<Parting, Error> {
