@@ -116,8 +116,8 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
     receive_all_signals();
     // It was started through a path that is no name.
     let _ = rustix::thread::set_name(c"multibot");
-    let succession = options.succession.unwrap_or_default();
-    let lock = match succession.lock {
+    let mut succession = options.succession.unwrap_or_default();
+    let lock = match succession.lock.take() {
         Some(lock) => Some(lock),
         None => take_lock(home)?,
     };
