@@ -201,7 +201,10 @@ mod tests {
         availability(&facts(told), &Spans::whole(at(from), at(to)), at(from), at(to))
     }
 
-    fn figures(found: &Availability) -> (u64, u64, usize, u32, u32, u64) {
+    /// Seconds wanted and up, failures, restarts, recoveries and their seconds.
+    type Figures = (u64, u64, usize, u32, u32, u64);
+
+    fn figures(found: &Availability) -> Figures {
         let recovery = found.recovery.as_secs();
         let (wanted, up) = (found.wanted.as_secs(), found.up.as_secs());
         (
@@ -218,7 +221,7 @@ mod tests {
     fn what_happened_becomes_figures() {
         let started = [(0, "starting"), (1, "running")];
         type Told<'a> = &'a [(i64, &'a str)];
-        let cases: &[(&str, Told<'_>, (u64, u64, usize, u32, u32, u64))] = &[
+        let cases: [(&str, Told<'_>, Figures); 9] = [
             ("it just runs", &[], (100, 99, 0, 0, 0, 0)),
             (
                 "a crash",
@@ -272,7 +275,7 @@ mod tests {
         ];
         for (what, told, expected) in cases {
             let all: Vec<_> = started.iter().chain(told.iter()).copied().collect();
-            assert_eq!(figures(&judged(&all, 0, 100)), *expected, "{what}");
+            assert_eq!(figures(&judged(&all, 0, 100)), expected, "{what}");
         }
     }
 

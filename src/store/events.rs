@@ -143,6 +143,13 @@ impl Events<'_> {
         Ok(())
     }
 
+    /// Forgets the oldest facts, so many at the most; returns how many went.
+    pub fn drop_oldest(&self, count_max: u32) -> Result<usize, Error> {
+        let sql = "DELETE FROM process_events WHERE id IN (SELECT id FROM process_events ORDER BY id LIMIT ?1)";
+        self.store
+            .transaction(|store| store.execute("drop events", sql, [count_max]))
+    }
+
     /// Forgets what is older than `before`, and the oldest of what is more than `keep_max`. Returns
     /// how many facts went.
     pub fn prune_events(&self, before: Stamp, keep_max: u32) -> Result<usize, Error> {
@@ -215,6 +222,17 @@ mod tests {
         assert_eq!(recent(Some("a"), 10), [facts[0].clone(), facts[2].clone()]);
         assert_eq!(recent(Some("b"), 1), facts[3..]);
         assert_eq!(recent(Some("c"), 10), []);
+    }
+
+    #[test]
+    fn the_oldest_can_be_dropped() {
+        let (_home, store) = history();
+        let facts: Vec<Fact> = (1..=5).map(|at| fact(at, "a", None)).collect();
+        store.events().append(&facts).unwrap();
+        assert_eq!(store.events().drop_oldest(2).unwrap(), 2);
+        assert_eq!(store.events().recent(None, 10).unwrap(), facts[2..]);
+        assert_eq!(store.events().drop_oldest(9).unwrap(), 3);
+        assert_eq!(store.events().drop_oldest(9).unwrap(), 0);
     }
 
     #[test]

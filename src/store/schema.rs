@@ -544,6 +544,17 @@ mod tests {
     }
 
     #[test]
+    fn a_database_that_was_migrated_has_the_schema_of_a_new_one() {
+        let (_home, path) = home();
+        let (_other_home, new) = home();
+        write(&path, GOLDEN);
+        Store::migrate(&path).unwrap().unwrap();
+        Store::open(&new, Access::Write).unwrap();
+        assert_eq!(schema(&path), schema(&new));
+        assert!(schema(&new).contains("VIEW process_health"));
+    }
+
+    #[test]
     fn the_first_migration_is_as_it_was_released() {
         let (_home, path) = home();
         let (_other_home, golden) = home();

@@ -10,6 +10,8 @@ use crate::store::{Error, Store};
 const EVENTS_MAX: u32 = 500_000;
 /// How many recorded events lie between two looks at old ones.
 const PRUNE_EVERY: usize = 10_000;
+/// Events that go in one transaction where there is no room.
+const DROP_EVENTS: u32 = 10_000;
 const MINUTE_MS: i64 = 60_000;
 
 /// When what is due next.
@@ -72,6 +74,14 @@ impl Upkeep {
         if dropped > 0 {
             tracing::warn!("{dropped} measurements were dropped: the database has reached history.max_size");
         }
+        // Bots that talk a lot fill it with events alone.
+        while history.metrics().used_bytes()? > self.retention.size_max {
+            let dropped = history.events().drop_oldest(DROP_EVENTS)?;
+            if dropped == 0 {
+                break;
+            }
+            tracing::warn!("{dropped} events were dropped: the database has reached history.max_size");
+        }
         Ok(())
     }
 }
@@ -79,5 +89,51 @@ impl Upkeep {
 fn told(what: &str, outcome: Result<(), Error>) {
     if let Err(error) = outcome {
         tracing::warn!("{what}: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::bot::State;
+    use crate::store::Access;
+    use std::time::Duration;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn retention(size_max: u64) -> Retention {
+        Retention {
+            raw: DAY,
+            minute: DAY,
+            hour: DAY,
+            events: DAY,
+            size_max,
+        }
+    }
+
+    #[test]
+    fn a_history_of_events_alone_is_bounded_as_well() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("multibot.db"), Access::History).unwrap();
+        let at = Stamp::from_unix_ms(1_700_000_000_000);
+        let fact = Fact {
+            at,
+            bot: "shop".parse().unwrap(),
+            run: None,
+            name: "order".to_owned(),
+            detail: "x".repeat(200),
+        };
+        let facts = vec![fact; 30_000];
+        store.events().append(&facts).unwrap();
+        let rows = [MetricRow::of_pass(at, "shop".parse().unwrap(), State::Running)];
+        let full = store.metrics().used_bytes().unwrap();
+        let mut upkeep = Upkeep::new(retention(full));
+        upkeep.after(&store, &facts, &rows);
+        assert_eq!(store.metrics().used_bytes().unwrap(), full);
+        // The same minute again, and it is looked at again because less may be kept.
+        upkeep.keep(retention(full / 2));
+        upkeep.after(&store, &[], &rows);
+        assert!(store.metrics().used_bytes().unwrap() <= full / 2);
+        assert_eq!(store.events().recent(None, 50_000).unwrap().len(), 10_000);
     }
 }

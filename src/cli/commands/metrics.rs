@@ -162,30 +162,23 @@ fn print_plots(one: &Retrospect, time: Time, style: &Style) -> Result<(), Failur
     let bytes = |value: f64| show_size(value as u64);
     let cpu = |value: f64| format!("{value:.1} %");
     let number = |value: f64| format!("{value:.1}").trim_end_matches(".0").to_owned();
-    type Of = fn(&MetricRow) -> Option<f64>;
-    let plots: [(String, &dyn Fn(f64) -> String, Of); 4] = [
-        (format!("{}: memory", one.id), &bytes, |row| {
-            row.memory_peak().map(|bytes| bytes as f64)
-        }),
-        (format!("{}: cpu, of one core", one.id), &cpu, MetricRow::cpu_peak),
-        (format!("{}: queue, messages that wait", one.id), &number, |row| {
-            row.queue.map(|count| count as f64)
-        }),
-        (format!("{}: restarts", one.id), &number, |row| {
-            Some(row.restarts as f64)
-        }),
-    ];
-    for (title, show, value) in plots {
+    let draw = |what: &str, show: &dyn Fn(f64) -> String, value: fn(&MetricRow) -> Option<f64>| {
         let plot = Plot {
-            title: &title,
+            title: &format!("{}: {what}", one.id),
             show,
             from: time.from,
             to: time.to,
             points: &points(&one.rows, value),
         };
         output::out(&plot.draw(style.width().map(usize::from), style.letters()))?;
-        output::out("")?;
-    }
+        output::out("")
+    };
+    draw("memory", &bytes, |row| row.memory_peak().map(|bytes| bytes as f64))?;
+    draw("cpu, of one core", &cpu, MetricRow::cpu_peak)?;
+    draw("queue, messages that wait", &number, |row| {
+        row.queue.map(|count| count as f64)
+    })?;
+    draw("restarts", &number, |row| Some(row.restarts as f64))?;
     Ok(())
 }
 

@@ -70,7 +70,7 @@ fn rows_come_back_as_they_were() {
     let bare = MetricRow::of_pass(Stamp::from_unix_ms(BEGIN), "a".parse().unwrap(), State::Adopting);
     store.metrics().append(&[full.clone(), bare.clone()]).unwrap();
     // Written again, after a crash in between, they stay what they are.
-    store.metrics().append(&[bare.clone()]).unwrap();
+    store.metrics().append(std::slice::from_ref(&bare)).unwrap();
     assert_eq!(all(&store, Resolution::Raw), [bare, full]);
 }
 
