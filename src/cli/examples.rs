@@ -411,10 +411,6 @@ const TABLE: &[(&str, &[Example])] = &[
         &[
             example("From Nagios or Icinga", "multibot --home /srv/bots check"),
             example("One bot, with its own figures", "multibot check shop --warn-queue 100"),
-            example(
-                "From cron: show everything when something is wrong",
-                "multibot check >/dev/null || multibot status",
-            ),
         ],
     ),
     (

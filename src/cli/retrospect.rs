@@ -84,9 +84,15 @@ pub(super) fn look_back(
     };
     let week_ago = time.last(WEEK);
     let mut rows = by_bot(series(store, only, time.resolution(), time)?, |row| row.bot.clone());
-    let mut day = by_bot(series(store, only, Resolution::Minute, time.last(DAY))?, |row| {
-        row.bot.clone()
-    });
+    let day_ago = time.last(DAY);
+    // A day is what is usually asked for, and read only once then.
+    let is_day = time.from == day_ago.from;
+    let day = if is_day {
+        Vec::new()
+    } else {
+        series(store, only, Resolution::Minute, day_ago)?
+    };
+    let mut day = by_bot(day, |row| row.bot.clone());
     let mut week = by_bot(series(store, only, Resolution::Hour, week_ago)?, |row| row.bot.clone());
     let facts_from = time.from.min(week_ago.from);
     let facts = store.events().states(only, facts_from, time.to)?;
@@ -101,7 +107,7 @@ pub(super) fn look_back(
         let was_there = judge(&told, &rows, time);
         let was_there_in_week = judge(&told, &week, week_ago);
         let evidence = Evidence {
-            day: &day,
+            day: if is_day { &rows } else { &day },
             week: &week,
             failures: &was_there_in_week.failures,
             memory_limit: memory_limit(store, bot, &defaults),
