@@ -113,7 +113,8 @@ pub(super) fn look_back(
             memory_limit: memory_limit(store, bot, &defaults),
             now: time.to,
         };
-        found.push(retrospect(bot, rows, &was_there, &advise(&evidence)));
+        let advice = advise(&evidence);
+        found.push(retrospect(bot, rows, &was_there, &advice));
     }
     Ok(found)
 }
