@@ -217,7 +217,7 @@ fn a_reader_that_leaves_early_is_no_fault() {
         &["events"],
         &["events", "-f"],
         &["metrics"],
-        &["metrics", "shop"],
+        &["metrics", "shop", "--csv"],
         &["completions", "bash"],
         &["--help"],
     ] {
