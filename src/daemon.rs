@@ -34,6 +34,7 @@ use crate::supervisor::publisher::Publisher;
 use crate::supervisor::recorder::{Recorder, RecorderError};
 use crate::supervisor::shims::Shims;
 use crate::supervisor::snapshot::{self, Stage};
+use crate::supervisor::traffic::Traffic;
 use crate::supervisor::watch::{Hint, Watches};
 use crate::trace;
 
@@ -116,8 +117,8 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
     receive_all_signals();
     // It was started through a path that is no name.
     let _ = rustix::thread::set_name(c"multibot");
-    let succession = options.succession.unwrap_or_default();
-    let lock = match succession.lock {
+    let mut succession = options.succession.unwrap_or_default();
+    let lock = match succession.lock.take() {
         Some(lock) => Some(lock),
         None => take_lock(home)?,
     };
@@ -153,20 +154,8 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(start_error("signal handling"))?;
     start_signals(signals, options.hangup, queue.clone()).map_err(start_error("signal handling"))?;
     let host = open_host(home, &settings, options.observer, &queue)?;
-    let about = snapshot::Supervisor {
-        identity,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_at: clock::stamp().unix_ms(),
-        stage: Stage::Adopting,
-        notes: Vec::new(),
-        image: succession.image,
-        came_back: succession.came_back,
-        in_terminal: options.in_terminal,
-        adopted: 0,
-        disk_free_bytes: None,
-        outage: None,
-        capacity: None,
-    };
+    let image = succession.image;
+    let about = about(identity, succession, options.in_terminal);
     let parting = supervise(host, about, &news)?;
     Ok(match parting {
         Parting::Stop => {
@@ -179,10 +168,27 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
         }
         Parting::Upgrade(upgrade) => {
             tracing::info!("supervisor makes way for {}", upgrade.program.display());
-            let image = succession.image;
             Outcome::Upgrade { upgrade, lock, image }
         }
     })
+}
+
+/// What it tells of itself before anything is known.
+fn about(identity: Identity, succession: Succession, in_terminal: bool) -> snapshot::Supervisor {
+    snapshot::Supervisor {
+        identity,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: clock::stamp().unix_ms(),
+        stage: Stage::Adopting,
+        notes: Vec::new(),
+        image: succession.image,
+        came_back: succession.came_back,
+        in_terminal,
+        adopted: 0,
+        disk_free_bytes: None,
+        outage: None,
+        capacity: None,
+    }
 }
 
 fn supervise(host: ProcessHost, about: snapshot::Supervisor, news: &Receiver<News>) -> Result<Parting, Error> {
@@ -264,7 +270,8 @@ fn open_host(
         let queue = queue.clone();
         Shims::start(move |token| tell(&queue, News::Shim(token))).map_err(start_error("the watch over shims"))?
     };
-    let watches = start_watches(home, queue.clone()).map_err(|error| error.to_string());
+    let traffic = Traffic::default();
+    let watches = start_watches(home, traffic.clone(), queue.clone()).map_err(|error| error.to_string());
     if let Err(why) = &watches {
         tracing::error!("mailboxes are not watched: {why}");
     }
@@ -277,8 +284,9 @@ fn open_host(
         shims,
         delegation: take_delegation(),
         watches,
+        traffic,
         publisher: Publisher::start(home.snapshot(), home.replies()).map_err(start_error("the publisher"))?,
-        recorder: Recorder::start(&home.database())?,
+        recorder: Recorder::start(&home.database(), settings.history.clone())?,
         writer: Writer::start(|line| tracing::warn!("{line}")).map_err(start_error("the writer"))?,
         sampler: start_sampler(settings.sampling_period, queue)?,
         queue: queue.clone(),
@@ -312,14 +320,14 @@ fn unknown_account(uid: u32) -> Account {
     }
 }
 
-fn start_watches(home: &Home, queue: SyncSender<News>) -> notify::Result<Watches> {
+fn start_watches(home: &Home, traffic: Traffic, queue: SyncSender<News>) -> notify::Result<Watches> {
     let ipc = home.dir().join("ipc");
     let (hints, pending) = channel();
     std::thread::Builder::new()
         .name("hints".to_owned())
         .spawn(move || forward_hints(&pending, &queue))
         .map_err(notify::Error::io)?;
-    let mut watches = Watches::start(ipc, move |hint| {
+    let mut watches = Watches::start(ipc, traffic, move |hint| {
         // The forwarder ends only when this watcher is gone.
         let _ = hints.send(hint);
     })?;

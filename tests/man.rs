@@ -145,7 +145,11 @@ fn command_page(verb: &str, command: &Command) -> Result<String, std::io::Error>
         list_commands(&mut page, verb, command);
     }
     page.section("EXIT STATUS");
-    if verb.is_empty() {
+    if verb == "check" {
+        for (code, meaning) in CHECK_CODES {
+            page.item(vec![bold(*code)], meaning);
+        }
+    } else if verb.is_empty() {
         for exit in Exit::ALL {
             page.item(vec![bold(exit.code().to_string())], exit.meaning());
         }
@@ -296,6 +300,19 @@ fn supervisor_page() -> String {
     page.line(vec![roman(see_also("multibot.yaml(5)"))]);
     page.render()
 }
+
+const CHECK_CODES: &[(&str, &str)] = &[
+    ("0", "OK: all is well."),
+    ("1", "Warning: it works, and somebody should look soon."),
+    (
+        "2",
+        "Critical: a bot that is wanted up does not work, or no supervisor looks after any.",
+    ),
+    (
+        "3",
+        "Unknown: nothing could be checked, or the command line was wrong, or asked for help.",
+    ),
+];
 
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("MULTIBOT_HOME", "The home directory, where `--home` is not given."),

@@ -124,19 +124,47 @@ fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     }
 }
 
+/// The fields that a section of multibot-json(7) promises.
+fn promised(section: &str) -> BTreeSet<String> {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/man/multibot-json.7")).unwrap();
+    let section = page.split(&format!(".SH {section}\n")).nth(1).unwrap();
+    let entries: Vec<&str> = section.split(".SH").next().unwrap().lines().collect();
+    entries
+        .windows(2)
+        .filter(|pair| pair[0] == ".TP" || pair[0] == ".TQ")
+        .filter_map(|pair| pair[1].strip_prefix(".B ").map(str::to_owned))
+        .collect()
+}
+
 #[test]
 fn the_fields_of_status_are_those_of_the_manual() {
     let home = with_two_bots();
     let printed = multibot(home.path(), &["status", "--json"]);
     let mut found = BTreeSet::new();
     fields(&serde_json::from_slice(&printed.stdout).unwrap(), "", &mut found);
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/man/multibot-json.7")).unwrap();
-    let status = page.split(".SH STATUS").nth(1).unwrap().split(".SH").next().unwrap();
-    let entries: Vec<&str> = status.lines().collect();
-    let promised: BTreeSet<String> = entries
-        .windows(2)
-        .filter(|pair| pair[0] == ".TP" || pair[0] == ".TQ")
-        .filter_map(|pair| pair[1].strip_prefix(".B ").map(str::to_owned))
+    assert_eq!(found, promised("STATUS"));
+}
+
+#[test]
+fn the_fields_of_metrics_are_those_of_the_manual() {
+    let home = with_two_bots();
+    let database = rusqlite::Connection::open(home.path().join("multibot.db")).unwrap();
+    let sql = "INSERT INTO process_metrics (resolution, at, bot, status, samples, wanted, up, measured, messages_in, \
+               messages_done, messages_out, errors, restarts) \
+               VALUES (60, (unixepoch() - 60) * 1000, 'one', 3, 1, 1, 1, 0, 0, 0, 0, 0, 0)";
+    database.execute(sql, []).unwrap();
+    let read = |args: &[&str]| {
+        let printed = multibot(home.path(), args);
+        let mut found = BTreeSet::new();
+        fields(&serde_json::from_slice(&printed.stdout).unwrap(), "", &mut found);
+        found
+    };
+    let promised = promised("METRICS");
+    assert_eq!(read(&["metrics", "one", "--json"]), promised);
+    let of_all: BTreeSet<String> = promised
+        .iter()
+        .filter(|name| !name.starts_with("points"))
+        .map(|name| name.replace("bot.", "bots[]."))
         .collect();
-    assert_eq!(found, promised);
+    assert_eq!(read(&["metrics", "--json"]), of_all);
 }

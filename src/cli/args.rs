@@ -5,12 +5,14 @@
 //! `--help` and in the manual. It promises only what this version does.
 
 mod bot;
+mod history;
 mod ipc;
 mod queue;
 mod send;
 mod values;
 
 pub use bot::{BotVerb, Chosen, Create, Named};
+pub use history::{Check, Events, Metrics};
 pub use ipc::IpcVerb;
 pub use queue::{Picked, Queue, QueueVerb};
 pub use send::Send;
@@ -196,6 +198,32 @@ pub enum Verb {
     )]
     Ipc(IpcVerb),
 
+    /// Show how bots did over time: memory, CPU, uptime, restarts, queues, and what to do about it
+    ///
+    /// Without BOT one row for each bot. With BOT plots over time, the figures, and recommendations where the history
+    /// gives good reason for one. Works with and without a supervisor.
+    ///
+    /// Uptime is the share of the time in which the bot was wanted up; time in which no supervisor looked does not
+    /// count. Recovery is the mean time from a failure until the bot was running again. p95 is the time from the post
+    /// of a message until the bot was done with it that 95 of 100 messages kept; it is taken when the message leaves
+    /// the inbox, to a sixteenth, and for a longer time the worst of the short ones stands. Messages are counted by
+    /// file, without those of highest priority, which the supervisor's own questions have.
+    ///
+    /// How long all of that is kept stands in multibot.yaml(5), under history.
+    #[command(after_long_help = examples::text("metrics"))]
+    Metrics(Metrics),
+
+    /// Say in one line whether all is well, for Nagios and cron
+    ///
+    /// Prints one line in the form of Nagios' plugins, with figures behind the bar. Exit code 0 is OK, 1 WARNING,
+    /// 2 CRITICAL, 3 UNKNOWN; a wrong command line and --help are 3 as well.
+    ///
+    /// Critical is that no supervisor runs, or that a bot which is wanted up is failed, held, unhealthy, down or at
+    /// the end of a limit. A warning is that one waits to be restarted, takes long to start, is not ready, comes near
+    /// a limit or has open alerts, or that many messages wait. A bot that was stopped on purpose spoils nothing.
+    #[command(after_long_help = examples::text("check"))]
+    Check(Check),
+
     /// Show what happened: starts, ends, restarts, and what bots said of themselves
     #[command(after_long_help = examples::text("events"))]
     Events(Events),
@@ -321,20 +349,6 @@ pub struct Logs {
     pub grep: Option<regex_lite::Regex>,
 
     /// Print JSON for scripts, one object on each line
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct Events {
-    /// Only this bot
-    pub bot: Option<BotId>,
-
-    /// How many events to show, the newest ones
-    #[arg(short = 'n', long = "lines", value_name = "N", default_value = "50", value_parser = values::count)]
-    pub lines: u32,
-
-    /// Print JSON for scripts
     #[arg(long)]
     pub json: bool,
 }

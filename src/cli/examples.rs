@@ -384,6 +384,33 @@ const TABLE: &[(&str, &[Example])] = &[
                 "The last 200 events of one bot, for a script",
                 "multibot events shop -n 200 --json",
             ),
+            example("Watch what happens", "multibot events -f"),
+            example(
+                "Every end of a run of the last day",
+                "multibot events --name exited --since 24h",
+            ),
+        ],
+    ),
+    (
+        "metrics",
+        &[
+            example("All bots over the last day", "multibot metrics"),
+            example(
+                "One bot over a week, with plots and recommendations",
+                "multibot metrics shop --since 7d",
+            ),
+            example(
+                "Its figures for a spreadsheet",
+                "multibot metrics shop --since 7d --csv",
+            ),
+            example("What there is to do, for a script", "multibot metrics --json"),
+        ],
+    ),
+    (
+        "check",
+        &[
+            example("From Nagios or Icinga", "multibot --home /srv/bots check"),
+            example("One bot, with its own figures", "multibot check shop --warn-queue 100"),
         ],
     ),
     (

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use super::verdict::Level;
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -18,10 +20,12 @@ pub enum Exit {
     Busy,
     /// Kept for dry runs that would change something; nothing ends with it yet.
     WouldChange,
+    /// What `check` says; it speaks to monitoring systems and has their codes.
+    Check(Level),
 }
 
 impl Exit {
-    /// In the order of their codes.
+    /// In the order of their codes, without those of `check`.
     pub const ALL: [Exit; 7] = [
         Exit::Done,
         Exit::Failed,
@@ -41,6 +45,7 @@ impl Exit {
             Exit::NoSuchBot => 4,
             Exit::WouldChange => 10,
             Exit::Busy => 75,
+            Exit::Check(level) => level.code(),
         }
     }
 
@@ -53,6 +58,7 @@ impl Exit {
             Exit::NoSupervisor => "No supervisor runs, and this needs one.",
             Exit::NoSuchBot => "There is no bot of that name.",
             Exit::WouldChange => "Reserved. No command of this version ends with it.",
+            Exit::Check(_) => "For check alone: 0 OK, 1 warning, 2 critical, 3 unknown.",
             Exit::Busy => "Busy, or timed out. Trying again later may help.",
         }
     }

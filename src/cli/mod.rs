@@ -8,8 +8,10 @@ mod commands;
 pub mod examples;
 pub mod exit;
 mod failure;
+mod retrospect;
 mod token;
 pub mod usage;
+mod verdict;
 mod view;
 
 use args::{Cli, Verb};
@@ -27,9 +29,19 @@ const NO_SECRETS: [&str; 0] = [];
 
 /// Runs what the command line says; the program ends with the result.
 pub fn main() -> Exit {
+    let is_check = usage::is_check(std::env::args_os());
     let cli = match usage::parse(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(instead) => return instead.print().unwrap_or_else(|error| ended(&error.into())),
+        Err(usage::Instead::Wrong(text)) if is_check => return commands::check::refused(&text),
+        Err(instead) => {
+            let exit = instead.print().unwrap_or_else(|error| ended(&error.into()));
+            // Whoever asks a check for its help has not checked anything.
+            return if is_check {
+                Exit::Check(verdict::Level::Unknown)
+            } else {
+                exit
+            };
+        }
     };
     run(cli).unwrap_or_else(|failure| ended(&failure))
 }
@@ -61,16 +73,17 @@ pub fn check(home: std::path::PathBuf) -> Exit {
 }
 
 fn run(mut cli: Cli) -> Result<Exit, Failure> {
-    // Two verbs need no home, so that they work where none can be found.
+    // Two verbs need no home, so that they work where none can be found; one has a word of its own for that.
     match cli.verb {
         Verb::Completions(completions) => return commands::completions::run(&completions),
         Verb::Ipc(verb) => return commands::ipc::run(verb),
+        Verb::Check(check) => return Ok(commands::check::run(cli.home, &check)),
         verb => cli.verb = verb,
     }
     let client = Client::new(Home::find(cli.home, |name| std::env::var_os(name))?)?;
     let is_of_files = matches!(
         cli.verb,
-        Verb::Send(_) | Verb::Queue(_) | Verb::Logs(_) | Verb::Events(_) | Verb::Audit(_)
+        Verb::Send(_) | Verb::Queue(_) | Verb::Logs(_) | Verb::Metrics(_) | Verb::Events(_) | Verb::Audit(_)
     );
     if !is_of_files {
         client.not_elsewhere()?;
@@ -88,6 +101,8 @@ fn run(mut cli: Cli) -> Result<Exit, Failure> {
         Verb::Logs(logs) => commands::logs::run(&client, &logs),
         Verb::Send(send) => commands::send::run(&client, send),
         Verb::Queue(queue) => commands::queue::run(&client, &queue),
+        Verb::Metrics(metrics) => commands::metrics::run(&client, &metrics),
+        Verb::Check(check) => Ok(commands::check::run(Some(client.home.dir().to_owned()), &check)),
         Verb::Events(events) => commands::events::run(&client, &events),
         Verb::Audit(audit) => commands::audit::run(&client, &audit),
         Verb::Ipc(verb) => commands::ipc::run(verb),

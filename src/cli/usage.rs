@@ -31,6 +31,20 @@ pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Re
     })
 }
 
+/// Whether the verb of this command line is `check`, whatever else is right or wrong with it.
+pub fn is_check(words: impl IntoIterator<Item = OsString>) -> bool {
+    let mut words = words.into_iter().skip(1);
+    while let Some(word) = words.next() {
+        match word.to_str() {
+            Some("--home") => drop(words.next()),
+            Some("help") => {}
+            Some(flag) if flag.starts_with('-') => {}
+            verb => return verb == Some("check"),
+        }
+    }
+    false
+}
+
 impl Instead {
     /// Prints it and says with what the program ends.
     pub fn print(&self) -> Result<Exit, output::Error> {
@@ -155,6 +169,21 @@ mod tests {
     }
 
     #[test]
+    fn a_check_is_known_by_its_verb_alone() {
+        for (line, is) in [
+            ("multibot check", true),
+            ("multibot --home check check --nonsense", true),
+            ("multibot --home=x -v check --help", true),
+            ("multibot help check", true),
+            ("multibot --home check status", false),
+            ("multibot send check", false),
+            ("multibot", false),
+        ] {
+            assert_eq!(is_check(line.split(' ').map(OsString::from)), is, "{line}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_one_line_with_the_nearest_word_and_the_help() {
         for (line, text) in [
             (
@@ -228,7 +257,7 @@ mod tests {
             ),
             (
                 "multibot --home x",
-                "'multibot' needs a command [commands: up, start, stop, restart, upgrade, status, list, bot, apply, logs, send, queue, ipc, events, audit, completions, help]; see multibot --help",
+                "'multibot' needs a command [commands: up, start, stop, restart, upgrade, status, list, bot, apply, logs, send, queue, ipc, metrics, check, events, audit, completions, help]; see multibot --help",
             ),
             (
                 "multibot bot create a --tokn 1:b",

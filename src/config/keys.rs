@@ -32,6 +32,11 @@ const ANY_LENGTH: Kind = Kind::Duration {
     max: LONG,
 };
 const SOME_LENGTH: Kind = Kind::Duration { min: SHORT, max: LONG };
+/// A row of a minute or an hour is made when that time is over.
+const KEPT: Kind = Kind::Duration {
+    min: Duration::from_secs(60),
+    max: LONG,
+};
 /// A smaller log would hold less than one long line after a rotation.
 const LOG_SIZE: Kind = Kind::Size { min: 4096 };
 const LOG_FILES: Kind = Kind::Integer { min: 1, max: 1000 };
@@ -375,6 +380,36 @@ pub const SUPERVISOR_KEYS: &[Key] = &[
         "How often memory and CPU of the bots are measured; off also switches limits off.",
     ),
     key(
+        "history.raw",
+        KEPT,
+        Some("1d"),
+        "How long the figures of every sampling pass are kept; then one row a minute is left of them.",
+    ),
+    key(
+        "history.minute",
+        KEPT,
+        Some("7d"),
+        "How long the rows of a minute are kept; then one row an hour is left of them.",
+    ),
+    key(
+        "history.hour",
+        KEPT,
+        Some("90d"),
+        "How long the rows of an hour are kept.",
+    ),
+    key(
+        "history.events",
+        KEPT,
+        Some("90d"),
+        "How long is remembered what happened to bots; at most 500000 events.",
+    ),
+    key(
+        "history.max_size",
+        Kind::Size { min: 1 << 20 },
+        Some("1GiB"),
+        "Size that the database may reach; past it the oldest history is dropped, that of single passes first.",
+    ),
+    key(
         "log.level",
         Kind::Words(&["error", "warn", "info", "debug", "trace"]),
         Some("info"),
@@ -522,7 +557,7 @@ mod tests {
         }
         assert_eq!(
             unknown(SUPERVISOR_KEYS, "xyzzy", &["defaults"], ""),
-            "unknown key \"xyzzy\"; known are defaults, start_delay, status_poll_interval, sampling, log, env"
+            "unknown key \"xyzzy\"; known are defaults, start_delay, status_poll_interval, sampling, history, log, env"
         );
     }
 }

@@ -13,6 +13,7 @@ use super::source::{SourceError, read_tree};
 use super::spec::variables;
 use super::yaml::{Entry, Shape};
 use crate::model::bot::LogPolicy;
+use crate::model::metric::Retention;
 use crate::model::units::{parse_duration, parse_size};
 
 /// The effective settings of one supervisor.
@@ -22,6 +23,7 @@ pub struct SupervisorSettings {
     pub status_poll_interval: Duration,
     /// None: memory and CPU are not measured.
     pub sampling_period: Option<Duration>,
+    pub history: Retention,
     pub log_level: tracing::Level,
     pub log: LogPolicy,
     /// The environment that every bot starts from.
@@ -91,6 +93,13 @@ fn typed(own: &Settings, defaults: Settings) -> SupervisorSettings {
         start_delay: duration("start_delay").unwrap_or_default(),
         status_poll_interval: duration("status_poll_interval").unwrap_or_default(),
         sampling_period: duration("sampling.period"),
+        history: Retention {
+            raw: duration("history.raw").unwrap_or_default(),
+            minute: duration("history.minute").unwrap_or_default(),
+            hour: duration("history.hour").unwrap_or_default(),
+            events: duration("history.events").unwrap_or_default(),
+            size_max: parse_size(&text("history.max_size")).unwrap_or_default(),
+        },
         log_level: text("log.level").parse().unwrap_or(tracing::Level::INFO),
         log: LogPolicy {
             max_size: parse_size(&text("log.max_size")).unwrap_or_default(),
@@ -108,6 +117,7 @@ impl std::fmt::Debug for SupervisorSettings {
             .field("start_delay", &self.start_delay)
             .field("status_poll_interval", &self.status_poll_interval)
             .field("sampling_period", &self.sampling_period)
+            .field("history", &self.history)
             .field("log_level", &self.log_level)
             .field("log", &self.log)
             .field("env", &self.env.keys().collect::<Vec<_>>())
@@ -135,6 +145,13 @@ mod tests {
             start_delay: Duration::from_millis(100),
             status_poll_interval: Duration::from_secs(30),
             sampling_period: Some(Duration::from_secs(5)),
+            history: Retention {
+                raw: Duration::from_secs(86_400),
+                minute: Duration::from_secs(7 * 86_400),
+                hour: Duration::from_secs(90 * 86_400),
+                events: Duration::from_secs(90 * 86_400),
+                size_max: 1 << 30,
+            },
             log_level: tracing::Level::INFO,
             log: LogPolicy {
                 max_size: 10 * 1024 * 1024,
@@ -153,6 +170,7 @@ mod tests {
     fn every_key_reaches_its_field() {
         let settings = read(
             "start_delay: 0\nstatus_poll_interval: 1m\nsampling: {period: off}\n\
+             history: {raw: 1h, minute: 2h, hour: 3h, events: 4h, max_size: 5MiB}\n\
              log: {level: debug, max_size: 1MiB, keep: 2}\nenv: {TZ: UTC, N: 007}\n\
              defaults:\n  restart: {delay: 5s}\n  media: {dir: m}\n",
         )
@@ -165,6 +183,15 @@ mod tests {
             (settings.sampling_period, settings.log_level),
             (None, tracing::Level::DEBUG)
         );
+        let hours = |count: u64| Duration::from_secs(count * 3600);
+        let history = Retention {
+            raw: hours(1),
+            minute: hours(2),
+            hour: hours(3),
+            events: hours(4),
+            size_max: 5 << 20,
+        };
+        assert_eq!(settings.history, history);
         assert_eq!((settings.log.max_size, settings.log.keep), (1024 * 1024, 2));
         assert_eq!(
             settings.env,

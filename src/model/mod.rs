@@ -6,6 +6,7 @@ pub mod fact;
 pub mod kernel;
 pub mod limits;
 pub mod message;
+pub mod metric;
 #[cfg(test)]
 pub(crate) mod mutation;
 pub mod nearest;

@@ -6,6 +6,8 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 /// Why stdout did not take a text.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -21,6 +23,16 @@ pub enum Error {
 /// Writes `text` to stdout, with a line end where it has none.
 pub fn out(text: &str) -> Result<(), Error> {
     write_to(&mut io::stdout().lock(), text)
+}
+
+/// Whether somebody may still read stdout: a pipe whose other end was closed has no reader any more. For who waits
+/// for something to print.
+pub fn has_reader() -> bool {
+    let stdout = io::stdout();
+    let mut looked = [PollFd::new(&stdout, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // What cannot be asked is found out by the next write.
+    poll(&mut looked, Some(&at_once)).is_err() || !looked[0].revents().contains(PollFlags::ERR)
 }
 
 /// Says something about the work to stderr. A closed stderr is no reason to stop the work.

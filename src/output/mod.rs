@@ -5,14 +5,18 @@
 //! text: no colour, no wrapping, no trailing spaces, no progress. A reader that went away (`| head`) is
 //! [`Error::Closed`], never a panic: callers stop, and the program ends as if all had been read.
 
+mod csv;
 mod json;
 mod lines;
+mod plot;
 mod progress;
 mod style;
 mod table;
 
+pub use csv::{csv_line, csv_row};
 pub use json::{document, record};
-pub use lines::{Error, error, note, out, uncoloured, visible};
+pub use lines::{Error, error, has_reader, note, out, uncoloured, visible};
+pub use plot::{Letters, Plot, Point};
 pub use progress::Progress;
 pub use style::{Paint, Style};
 pub use table::{Cell, Column, Table};

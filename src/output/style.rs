@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 
+use super::plot::Letters;
 use crate::model::bot::State;
 
 /// What one stream can show.
@@ -12,6 +13,7 @@ use crate::model::bot::State;
 pub struct Style {
     has_colour: bool,
     width: Option<u16>,
+    has_blocks: bool,
 }
 
 /// What a piece of text means to the eye.
@@ -46,8 +48,9 @@ impl Style {
         }
         let size = rustix::termios::tcgetwinsize(stream).ok();
         Style {
-            has_colour: wants_colour(env),
+            has_colour: wants_colour(&env),
             width: size.map(|size| size.ws_col).filter(|columns| *columns > 0),
+            has_blocks: is_utf8(&env),
         }
     }
 
@@ -56,12 +59,22 @@ impl Style {
         Style {
             has_colour: false,
             width: None,
+            has_blocks: false,
         }
     }
 
     /// Columns of the terminal; None for a pipe, where nothing is wrapped.
     pub fn width(&self) -> Option<u16> {
         self.width
+    }
+
+    /// The letters for plots: more than ASCII on a terminal whose locale can show it.
+    pub fn letters(&self) -> Letters {
+        if self.has_blocks {
+            Letters::Unicode
+        } else {
+            Letters::Ascii
+        }
     }
 
     pub fn has_colour(&self) -> bool {
@@ -119,12 +132,24 @@ fn wants_colour(env: impl Fn(&str) -> Option<OsString>) -> bool {
     capable && !refused
 }
 
+/// Whether the locale's letters are UTF-8: the first of these variables that is set decides.
+fn is_utf8(env: &impl Fn(&str) -> Option<OsString>) -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .find_map(|name| env(name).filter(|value| !value.is_empty()));
+    set.is_some_and(|locale| {
+        let locale = locale.to_string_lossy().to_lowercase();
+        locale.ends_with("utf-8") || locale.ends_with("utf8")
+    })
+}
+
 #[cfg(test)]
 impl Style {
     pub(super) fn of_terminal(width: u16) -> Style {
         Style {
             has_colour: true,
             width: Some(width),
+            has_blocks: true,
         }
     }
 }
@@ -146,6 +171,29 @@ mod tests {
         ] {
             let env = |name: &str| if name == "NO_COLOR" { no_color } else { term }.map(OsString::from);
             assert_eq!(wants_colour(env), colour, "{no_color:?} {term:?}");
+        }
+    }
+
+    #[test]
+    fn blocks_are_drawn_where_the_locale_has_them() {
+        for (all, ctype, lang, has) in [
+            (None, None, Some("C.UTF-8"), true),
+            (None, None, Some("de_DE.utf8"), true),
+            (None, None, Some("C"), false),
+            (None, None, None, false),
+            (Some("C"), None, Some("C.UTF-8"), false),
+            (Some(""), Some("en_US.UTF-8"), Some("C"), true),
+        ] {
+            let env = |name: &str| match name {
+                "LC_ALL" => all,
+                "LC_CTYPE" => ctype,
+                _ => lang,
+            };
+            assert_eq!(
+                is_utf8(&|name: &str| env(name).map(OsString::from)),
+                has,
+                "{all:?} {ctype:?} {lang:?}"
+            );
         }
     }
 

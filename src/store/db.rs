@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, Params, Row};
 use super::error::explain;
 use super::file::{create_file, has_journal, immutable_uri, inspect};
 use super::schema::{self, Migration, Upgrade};
-use super::{Audit, Blocklist, Bots, Credentials, Error, Events};
+use super::{Audit, Blocklist, Bots, Credentials, Error, Events, Metrics};
 use crate::model::bot::BotId;
 
 /// Two writers need milliseconds each; who waits longer than this has met a stuck program.
@@ -88,6 +88,10 @@ impl Store {
 
     pub fn events(&self) -> Events<'_> {
         Events { store: self }
+    }
+
+    pub fn metrics(&self) -> Metrics<'_> {
+        Metrics { store: self }
     }
 
     pub fn audit(&self) -> Audit<'_> {
@@ -219,11 +223,16 @@ impl Store {
             let path = path.to_owned();
             return Err(Error::ReadOnly { doing, path });
         }
-        let synchronous = if access == Access::History { "NORMAL" } else { "FULL" };
+        // History is deleted by the hour, and holds no token.
+        let (synchronous, secure_delete) = if access == Access::History {
+            ("NORMAL", "FAST")
+        } else {
+            ("FULL", "ON")
+        };
         // Overwritten pages keep nothing of a token that was replaced.
         store.batch(
             doing,
-            &format!("PRAGMA synchronous = {synchronous}; PRAGMA secure_delete = ON"),
+            &format!("PRAGMA synchronous = {synchronous}; PRAGMA secure_delete = {secure_delete}"),
         )?;
         Ok(store)
     }

@@ -16,6 +16,7 @@ mod db;
 mod error;
 mod events;
 mod file;
+mod metrics;
 mod passage;
 mod schema;
 
@@ -25,6 +26,7 @@ pub use bots::{BotRecord, Bots, NewBot, Put, Which};
 pub use credentials::Credentials;
 pub use db::{Access, Store};
 pub use error::Error;
-pub use events::Events;
+pub use events::{Events, Numbered, Period};
+pub use metrics::Metrics;
 pub use passage::Outlook;
 pub use schema::{Upgrade, Version};

@@ -52,9 +52,10 @@ pub(super) struct Migration {
 }
 
 /// Ascending; the last one is the newest schema.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    version: Version(1000),
-    sql: "
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: Version(1000),
+        sql: "
 CREATE TABLE bot_configs (
     id TEXT NOT NULL PRIMARY KEY,
     bot_index BIGINT NOT NULL UNIQUE,
@@ -104,7 +105,73 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 );
 ",
-}];
+    },
+    Migration {
+        version: Version(1002),
+        sql: HISTORY,
+    },
+];
+
+/// Rows of one time lie together: they are written, summed up and dropped by time. Figures are whole numbers, as
+/// those take one to four bytes. `process_health` is what a dashboard asks for: every pass of the last hour, and
+/// before that a row a minute for a day. Its times are text in UTC as SQLite's own date functions write it, so
+/// that they compare with `datetime('now', '-1 hour')`. The states are those of `metrics::STATES`.
+const HISTORY: &str = "
+CREATE TABLE process_metrics (
+    resolution BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    bot TEXT NOT NULL,
+    status BIGINT NOT NULL,
+    samples BIGINT NOT NULL,
+    wanted BIGINT NOT NULL,
+    up BIGINT NOT NULL,
+    measured BIGINT NOT NULL,
+    memory_bytes BIGINT,
+    memory_max BIGINT,
+    cpu_permille BIGINT,
+    cpu_permille_max BIGINT,
+    uptime_s BIGINT,
+    connections BIGINT,
+    open_files BIGINT,
+    threads BIGINT,
+    processes BIGINT,
+    queue BIGINT,
+    messages_in BIGINT NOT NULL,
+    messages_done BIGINT NOT NULL,
+    messages_out BIGINT NOT NULL,
+    errors BIGINT NOT NULL,
+    restarts BIGINT NOT NULL,
+    done_p50_ms BIGINT,
+    done_p95_ms BIGINT,
+    PRIMARY KEY (resolution, at, bot)
+) WITHOUT ROWID;
+CREATE VIEW process_health AS
+SELECT bot AS process_name,
+    CASE status
+        WHEN 0 THEN 'adopting' WHEN 1 THEN 'stopped' WHEN 2 THEN 'starting' WHEN 3 THEN 'running'
+        WHEN 4 THEN 'unhealthy' WHEN 5 THEN 'stopping' WHEN 6 THEN 'backoff' WHEN 7 THEN 'failed'
+        WHEN 8 THEN 'held' END AS status,
+    ROUND(memory_bytes / 1048576.0, 1) AS memory_usage_mb,
+    uptime_s AS uptime_seconds,
+    connections AS active_connections,
+    strftime('%Y-%m-%d %H:%M:%S', at / 1000, 'unixepoch') AS timestamp
+FROM process_metrics
+WHERE resolution = 0 AND at >= (SELECT MAX(at) FROM process_metrics WHERE resolution = 0) - 3600000
+UNION ALL
+SELECT bot,
+    CASE status
+        WHEN 0 THEN 'adopting' WHEN 1 THEN 'stopped' WHEN 2 THEN 'starting' WHEN 3 THEN 'running'
+        WHEN 4 THEN 'unhealthy' WHEN 5 THEN 'stopping' WHEN 6 THEN 'backoff' WHEN 7 THEN 'failed'
+        WHEN 8 THEN 'held' END,
+    ROUND(memory_bytes / 1048576.0, 1),
+    uptime_s,
+    connections,
+    strftime('%Y-%m-%d %H:%M:%S', at / 1000, 'unixepoch')
+FROM process_metrics
+WHERE resolution = 60
+    AND at >= (SELECT MAX(at) FROM process_metrics WHERE resolution = 0) - 86400000
+    AND at < (SELECT MAX(at) FROM process_metrics WHERE resolution = 0) - 3600000;
+";
 
 /// The steps that this program knows.
 #[cfg(not(debug_assertions))]
@@ -474,6 +541,17 @@ mod tests {
                 permanent: 1
             }
         );
+    }
+
+    #[test]
+    fn a_database_that_was_migrated_has_the_schema_of_a_new_one() {
+        let (_home, path) = home();
+        let (_other_home, new) = home();
+        write(&path, GOLDEN);
+        Store::migrate(&path).unwrap().unwrap();
+        Store::open(&new, Access::Write).unwrap();
+        assert_eq!(schema(&path), schema(&new));
+        assert!(schema(&new).contains("VIEW process_health"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::fleet::{Fleet, Member, Usage};
 use super::host::{Configuration, Host};
 use super::leave::Parting;
 use super::machine::{Event, Phase, SpawnFailure, Stage as StopStage, StopMode, Then};
+use super::measure::Tally;
 use super::news::{News, Pace};
 use super::snapshot::{self, Stage};
 
@@ -39,6 +40,8 @@ pub struct Supervisor<H: Host> {
     pub(super) rescanned_at: Moment,
     pub(super) looked_at: Moment,
     pub(super) swept_at: Moment,
+    pub(super) started_at: Moment,
+    pub(super) tally: Tally,
     pub(super) facts: Vec<Fact>,
     pub(super) replies: Vec<Envelope>,
     /// What bots answered to whoever asked them, each with the file in which it came.
@@ -78,6 +81,8 @@ impl<H: Host> Supervisor<H> {
             rescanned_at: now,
             looked_at: now,
             swept_at: now,
+            started_at: now,
+            tally: Tally::default(),
             facts: Vec::new(),
             replies: Vec::new(),
             passing: Vec::new(),
@@ -131,7 +136,7 @@ impl<H: Host> Supervisor<H> {
         } else {
             self.fleet.next_due()
         };
-        [mail, due, self.publish_at, launch, rescan]
+        [mail, due, self.publish_at, launch, rescan, self.measure_due()]
             .into_iter()
             .flatten()
             .min()
@@ -147,6 +152,7 @@ impl<H: Host> Supervisor<H> {
         self.fire_deadlines();
         self.rescan_if_blind();
         self.sweep_daily();
+        self.measure_if_due();
     }
 
     /// A loop that woke far too late has slept with the machine: what it did not hear meanwhile must
@@ -235,6 +241,7 @@ impl<H: Host> Supervisor<H> {
                     });
                     self.touch();
                 }
+                self.usage_came();
                 self.look_after_at_times();
             }
             // The next supervisor finds it passed as well.

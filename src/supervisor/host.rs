@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::model::bot::{BotId, BotSpec, End, Limits, RunId, Secret, Wanted};
 use crate::model::fact::Fact;
 use crate::model::message::Envelope;
+use crate::model::metric::MetricRow;
 use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp};
 use crate::spool::{Buried, RunEnd, Settled};
@@ -16,6 +17,7 @@ use super::news::{News, Pace};
 use super::routes::Outgoing;
 use super::shims::Token;
 use super::snapshot::{BotStatus, Snapshot};
+use super::traffic::Passed;
 
 /// A bot as the store holds it.
 #[derive(Clone, Debug)]
@@ -194,6 +196,10 @@ pub trait Host {
     /// Writes answers of bots for whoever waits for them. What could not be written keeps its file.
     fn pass_on(&mut self, answers: Vec<(Envelope, Option<Self::Claim>)>);
     fn record(&mut self, facts: Vec<Fact>, claims: Vec<Self::Claim>);
+    /// Keeps what one pass has measured.
+    fn record_metrics(&mut self, rows: Vec<MetricRow>);
+    /// What has passed through a bot's inbox since this was last asked.
+    fn passed(&self, bot: &BotId) -> Passed;
     /// Notes what the supervisor did to a bot unasked, beside what operators did.
     fn audit(&mut self, action: &str, bot: &BotId, detail: &str);
     /// Tells the sampler whom to look at.

@@ -85,6 +85,7 @@ impl<H: Host> Supervisor<H> {
         let mut outgoing = Outgoing::default();
         for envelope in mail.envelopes {
             if self.is_for_others(bot, &envelope) {
+                self.tally.heard(bot, &envelope);
                 self.route(bot, envelope, &mut outgoing);
             } else {
                 self.hear(bot, envelope);
@@ -102,6 +103,7 @@ impl<H: Host> Supervisor<H> {
     /// One envelope from a bot.
     fn hear(&mut self, bot: &BotId, envelope: Envelope) {
         let Some(member) = self.fleet.get_mut(bot) else { return };
+        self.tally.heard(bot, &envelope);
         let run = member.speaker().cloned();
         if run.is_some() && !is_translated(&envelope) {
             member.seen.speaks = member.seen.speaks.max(Speaks::Spool);

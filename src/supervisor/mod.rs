@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod machine;
 mod mail;
 pub mod mailboxes;
+pub mod measure;
 pub mod news;
 mod perform;
 mod phase;
@@ -32,6 +33,8 @@ mod simulation;
 pub mod snapshot;
 mod survey;
 mod tell;
+pub mod traffic;
+mod upkeep;
 #[cfg(test)]
 mod walks;
 pub mod watch;

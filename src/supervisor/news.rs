@@ -64,4 +64,6 @@ pub struct Pace {
     pub start_delay: Duration,
     /// How often a bot that sent `ready` is asked for its status.
     pub status_poll_interval: Duration,
+    /// How often bots are measured, and the figures recorded; None: never.
+    pub sampling_period: Option<Duration>,
 }

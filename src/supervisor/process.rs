@@ -15,6 +15,7 @@ use crate::model::bot::{BotId, RunId};
 use crate::model::fact::Fact;
 use crate::model::limits::DISK_FREE_BYTES_MIN;
 use crate::model::message::Envelope;
+use crate::model::metric::MetricRow;
 use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp, show_size};
 use crate::run::delegation::Delegation;
@@ -37,6 +38,7 @@ use super::recorder::Recorder;
 use super::routes::Outgoing;
 use super::shims::{Shims, Token};
 use super::snapshot::Snapshot;
+use super::traffic::{Passed, Traffic};
 use super::watch::Watches;
 
 /// What a host is made of; the composition root opens these.
@@ -49,6 +51,8 @@ pub struct Parts {
     pub delegation: Result<Delegation, String>,
     /// The watches, or why there are none.
     pub watches: Result<Watches, String>,
+    /// What the watches tell of inboxes.
+    pub traffic: Traffic,
     pub publisher: Publisher,
     pub recorder: Recorder,
     /// Carries messages between bots.
@@ -182,7 +186,9 @@ impl Host for ProcessHost {
                 self.pace = Pace {
                     start_delay: settings.start_delay,
                     status_poll_interval: settings.status_poll_interval,
+                    sampling_period: settings.sampling_period,
                 };
+                self.parts.recorder.keep(settings.history);
                 self.settings_fault = None;
             }
             // A slip in a file must not take the operator's stop away: what was read last goes on.
@@ -300,6 +306,7 @@ impl Host for ProcessHost {
     fn forget(&mut self, bot: &BotId) {
         self.prepared.remove(bot);
         self.waiting.remove(bot);
+        self.parts.traffic.forget(bot);
         self.backlog.remove(&Some(bot.clone()));
         self.forget_runs(bot);
         let dirs = self.watched(bot);
@@ -405,6 +412,14 @@ impl Host for ProcessHost {
 
     fn record(&mut self, facts: Vec<Fact>, claims: Vec<Shared>) {
         self.parts.recorder.record(facts, claims);
+    }
+
+    fn record_metrics(&mut self, rows: Vec<MetricRow>) {
+        self.parts.recorder.measure(rows);
+    }
+
+    fn passed(&self, bot: &BotId) -> Passed {
+        self.parts.traffic.take(bot)
     }
 
     fn audit(&mut self, action: &str, bot: &BotId, detail: &str) {

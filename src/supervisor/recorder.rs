@@ -1,6 +1,6 @@
-//! The one thread of the supervisor that writes to the store: what happened, into `process_events`, and
-//! what the supervisor did by itself, into `audit_log`. What is recorded while a transaction runs goes
-//! into the next one together.
+//! The one thread of the supervisor that writes to the store: what happened, into `process_events`, what was
+//! measured, into `process_metrics`, and what the supervisor did by itself, into `audit_log`. What is recorded while
+//! a transaction runs goes into the next one together.
 
 use std::io;
 use std::path::Path;
@@ -8,23 +8,21 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::upkeep::Upkeep;
 use crate::model::fact::Fact;
-use crate::model::units::Stamp;
+use crate::model::metric::{MetricRow, Retention};
 use crate::spool::Shared;
-use crate::store::{Access, AuditEntry, Store};
-
-/// Events older than this are dropped.
-const EVENT_AGE_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
-/// Events that are kept at the most.
-const EVENTS_MAX: u32 = 500_000;
-/// How many recorded events lie between two clean-ups.
-const PRUNE_EVERY: usize = 10_000;
+use crate::store::{Access, AuditEntry, Error, Store};
 
 /// One thing to be written.
 enum Entry {
     /// With the files that they came in.
     Facts(Vec<Fact>, Vec<Shared>),
+    /// One pass.
+    Metrics(Vec<MetricRow>),
     Audit(AuditEntry),
+    /// From now on history is kept for so long.
+    Keep(Retention),
 }
 
 /// Records until it is dropped; dropping it waits until everything is written.
@@ -34,13 +32,13 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    pub fn start(database: &Path) -> Result<Recorder, RecorderError> {
+    pub fn start(database: &Path, retention: Retention) -> Result<Recorder, RecorderError> {
         let history = Store::open(database, Access::History)?;
         let audit = Store::open(database, Access::Write)?;
         let (sender, queue) = channel();
         let thread = std::thread::Builder::new()
             .name("recorder".to_owned())
-            .spawn(move || record_all(&queue, &history, &audit))
+            .spawn(move || record_all(&queue, &history, &audit, Upkeep::new(retention)))
             .map_err(RecorderError::Thread)?;
         Ok(Recorder {
             sender: Some(sender),
@@ -52,8 +50,16 @@ impl Recorder {
         self.send(Entry::Facts(facts, claims));
     }
 
+    pub fn measure(&self, rows: Vec<MetricRow>) {
+        self.send(Entry::Metrics(rows));
+    }
+
     pub fn audit(&self, entry: AuditEntry) {
         self.send(Entry::Audit(entry));
+    }
+
+    pub fn keep(&self, retention: Retention) {
+        self.send(Entry::Keep(retention));
     }
 
     fn send(&self, entry: Entry) {
@@ -68,7 +74,7 @@ impl Recorder {
 #[derive(Debug, thiserror::Error)]
 pub enum RecorderError {
     #[error(transparent)]
-    Store(#[from] crate::store::Error),
+    Store(#[from] Error),
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }
@@ -84,7 +90,8 @@ impl Drop for Recorder {
 
 /// How soon a history that could not be written is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Facts that are kept while the history cannot be written; what is older is then lost to it.
+/// Facts, and rows of measurements, that are kept while the history cannot be written; what is older is then lost
+/// to it.
 const WAITING_MAX: usize = 50_000;
 
 /// What is not in the store yet.
@@ -92,42 +99,42 @@ const WAITING_MAX: usize = 50_000;
 struct Waiting {
     facts: Vec<Fact>,
     claims: Vec<Shared>,
+    rows: Vec<MetricRow>,
 }
 
-fn record_all(queue: &Receiver<Entry>, history: &Store, audit: &Store) {
-    let mut until_prune = 0;
+fn record_all(queue: &Receiver<Entry>, history: &Store, audit: &Store, mut upkeep: Upkeep) {
     let mut waiting = Waiting::default();
-    while let Some(first) = next(queue, !waiting.facts.is_empty()) {
-        let is_told = !waiting.facts.is_empty();
+    while let Some(first) = next(queue, !waiting.is_empty()) {
+        let is_told = !waiting.is_empty();
         for entry in first.into_iter().chain(queue.try_iter()) {
             match entry {
                 Entry::Facts(facts, claims) => {
                     waiting.facts.extend(facts);
                     waiting.claims.extend(claims);
                 }
+                Entry::Metrics(rows) => waiting.rows.extend(rows),
                 Entry::Audit(entry) => {
                     if let Err(error) = audit.audit().append(&entry) {
                         tracing::error!("{} is not in the audit: {error}", entry.action);
                     }
                 }
+                Entry::Keep(retention) => upkeep.keep(retention),
             }
         }
-        if let Some(newest) = waiting.facts.last().map(|fact| fact.at) {
-            if let Err(error) = history.events().append(&waiting.facts) {
-                if !is_told {
-                    tracing::error!("{} events are not in the history yet: {error}", waiting.facts.len());
-                }
-                waiting.give_up_oldest();
-                continue;
+        if !waiting.is_empty()
+            && let Err(error) = waiting.write(history)
+        {
+            if !is_told {
+                let (facts, rows) = (waiting.facts.len(), waiting.rows.len());
+                tracing::error!("{facts} events and {rows} measurements are not in the history yet: {error}");
             }
-            if until_prune == 0 {
-                prune(history, newest);
-                until_prune = PRUNE_EVERY;
-            }
-            until_prune = until_prune.saturating_sub(waiting.facts.len());
+            waiting.give_up_oldest();
+            continue;
         }
         // The files of what is recorded are let go with it.
-        waiting = Waiting::default();
+        let Waiting { facts, rows, claims } = std::mem::take(&mut waiting);
+        drop(claims);
+        upkeep.after(history, &facts, &rows);
     }
     waiting.claims.iter().for_each(Shared::keep);
 }
@@ -145,18 +152,30 @@ fn next(queue: &Receiver<Entry>, is_waiting: bool) -> Option<Option<Entry>> {
 }
 
 impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.facts.is_empty() && self.rows.is_empty()
+    }
+
+    /// All of it in one transaction.
+    fn write(&self, history: &Store) -> Result<(), Error> {
+        history.transaction(|history| {
+            if !self.facts.is_empty() {
+                history.events().append(&self.facts)?;
+            }
+            if !self.rows.is_empty() {
+                history.metrics().append(&self.rows)?;
+            }
+            Ok(())
+        })
+    }
+
     fn give_up_oldest(&mut self) {
         let surplus = self.facts.len().saturating_sub(WAITING_MAX);
         if surplus > 0 {
             tracing::error!("{surplus} events are given up: the history cannot be written");
             self.facts.drain(..surplus);
         }
-    }
-}
-
-fn prune(history: &Store, newest: Stamp) {
-    let before = Stamp(newest.0 - i64::try_from(EVENT_AGE_MAX.as_micros()).unwrap_or(0));
-    if let Err(error) = history.events().prune_events(before, EVENTS_MAX) {
-        tracing::warn!("old events are not dropped: {error}");
+        let surplus = self.rows.len().saturating_sub(WAITING_MAX);
+        self.rows.drain(..surplus);
     }
 }

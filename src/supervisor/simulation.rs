@@ -11,6 +11,7 @@ mod health;
 mod inboxes;
 mod launches;
 mod mailboxes;
+mod measuring;
 mod publishing;
 mod random;
 mod stopping;
@@ -30,10 +31,12 @@ use super::news::{News, Pace};
 use super::routes::Outgoing;
 use super::shims::Token;
 use super::snapshot::{self, BotStatus, Snapshot, Stage};
+use super::traffic::Passed;
 use crate::config::{Settings, bot_spec};
 use crate::model::bot::{BotId, End, RunId, Wanted};
 use crate::model::fact::Fact;
 use crate::model::message::{Envelope, Kind};
+use crate::model::metric::MetricRow;
 use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp};
 use crate::run::identity::Identity;
@@ -184,6 +187,8 @@ struct World {
     /// Answers of bots that went to whoever asked.
     passed_on: Vec<Envelope>,
     facts: Vec<Fact>,
+    /// The passes that were recorded.
+    passes: Vec<Vec<MetricRow>>,
     /// What was noted for the audit.
     audited: Vec<String>,
     warnings: Vec<String>,
@@ -224,6 +229,7 @@ impl World {
             issues: Vec::new(),
             passed_on: Vec::new(),
             facts: Vec::new(),
+            passes: Vec::new(),
             audited: Vec::new(),
             warnings: Vec::new(),
             forgotten: Vec::new(),
@@ -571,6 +577,14 @@ impl Host for World {
 
     fn notes(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    fn record_metrics(&mut self, rows: Vec<MetricRow>) {
+        self.passes.push(rows);
+    }
+
+    fn passed(&self, _: &BotId) -> Passed {
+        Passed::default()
     }
 
     fn audit(&mut self, action: &str, bot: &BotId, detail: &str) {

@@ -6,6 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
+use super::traffic::{Place, Traffic};
+use crate::clock;
 use crate::model::bot::BotId;
 
 /// Where something changed.
@@ -30,10 +32,13 @@ pub struct Watches {
 impl Watches {
     /// Starts watching below `ipc`; `tell` is called from the watcher's own thread. The error says
     /// which limit of the kernel was reached.
-    pub fn start(ipc: PathBuf, tell: impl Fn(Hint) + Send + 'static) -> notify::Result<Watches> {
+    pub fn start(ipc: PathBuf, traffic: Traffic, tell: impl Fn(Hint) + Send + 'static) -> notify::Result<Watches> {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
             Ok(event) if event.need_rescan() => tell(Hint::Everything),
             Ok(event) if is_news(&event.kind) => {
+                for path in &event.paths {
+                    note_traffic(&traffic, &ipc, path, &event.kind);
+                }
                 for hint in event.paths.iter().filter_map(|path| hint_of(&ipc, path, &event.kind)) {
                     tell(hint);
                 }
@@ -52,6 +57,34 @@ impl Watches {
     /// Stops watching a folder; one that is not watched is no error.
     pub fn remove(&mut self, dir: &Path) {
         let _ = self.watcher.unwatch(dir);
+    }
+}
+
+/// Counts what comes to an inbox and what its bot is done with.
+fn note_traffic(traffic: &Traffic, ipc: &Path, path: &Path, kind: &EventKind) {
+    let arrives = matches!(
+        kind,
+        EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(RenameMode::To))
+    );
+    let is_removed = matches!(kind, EventKind::Remove(_));
+    let parts: Option<Vec<&str>> = path
+        .strip_prefix(ipc)
+        .ok()
+        .and_then(|below| below.components().map(|part| part.as_os_str().to_str()).collect());
+    let (place, name) = match parts.as_deref() {
+        Some([_, "inbox", "new", name]) => (Place::New, name),
+        Some([_, "inbox", "cur", name]) => (Place::Cur, name),
+        Some([_, "inbox", "later", name]) => (Place::Later, name),
+        Some([_, "dead", name]) => (Place::Dead, name),
+        _ => return,
+    };
+    let Some(Ok(bot)) = parts.as_ref().map(|parts| parts[0].parse()) else {
+        return;
+    };
+    if arrives {
+        traffic.arrived(&bot, place, name);
+    } else if is_removed && place == Place::Cur {
+        traffic.removed(&bot, name, clock::stamp());
     }
 }
 

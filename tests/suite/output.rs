@@ -215,6 +215,9 @@ fn a_reader_that_leaves_early_is_no_fault() {
         &["status", "--json"],
         &["list"],
         &["events"],
+        &["events", "-f"],
+        &["metrics"],
+        &["metrics", "shop", "--csv"],
         &["completions", "bash"],
         &["--help"],
     ] {
@@ -290,6 +293,7 @@ fn every_verb_explains_itself() {
         &["apply"],
         &["logs"],
         &["send"],
+        &["metrics"],
         &["events"],
         &["audit"],
         &["completions"],

@@ -3,11 +3,13 @@
 pub(super) mod apply;
 pub(super) mod audit;
 pub(super) mod bot;
+pub(super) mod check;
 pub(super) mod completions;
 pub(super) mod events;
 pub(super) mod ipc;
 pub(super) mod list;
 pub(super) mod logs;
+pub(super) mod metrics;
 pub(super) mod queue;
 pub(super) mod restart;
 pub(super) mod resume;

@@ -40,6 +40,7 @@ pub(super) fn run(client: &Client, id: &BotId, force: bool, purge: bool) -> Resu
         store.bots().remove(id)?;
         if purge {
             store.events().forget(id)?;
+            store.metrics().forget(id)?;
         }
         client.audit(store, "bot remove", Some(id), if purge { "purged" } else { "" })
     })?;
@@ -64,6 +65,7 @@ pub(super) fn run(client: &Client, id: &BotId, force: bool, purge: bool) -> Resu
 fn purge_removed(client: &Client, id: &BotId) -> Result<Exit, Failure> {
     client.store()?.transaction(|store| {
         store.events().forget(id)?;
+        store.metrics().forget(id)?;
         client.audit(store, "bot remove", Some(id), "purged")
     })?;
     remove_logs(&client.home.log_of(id))?;
