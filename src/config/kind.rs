@@ -43,6 +43,11 @@ pub enum Kind {
     Size {
         min: u64,
     },
+    /// A value of that kind, or `80%`: a share of something else. There a percent sign always means the share.
+    OrShare {
+        unit: &'static Kind,
+        of: &'static str,
+    },
     Signal,
     Words(&'static [&'static str]),
     Path,
@@ -69,6 +74,7 @@ impl Kind {
                 format!("duration, {} to {}, or {word}", show_duration(min), show_duration(max))
             }
             Kind::Size { min } => format!("size, at least {}", show_size(min)),
+            Kind::OrShare { unit, of } => format!("{}, or 1% to 100% of {of}", unit.describe()),
             Kind::Signal => "signal, by name or number".to_owned(),
             Kind::Words(words) => words.join(" | "),
             Kind::Path => "path".to_owned(),
@@ -147,6 +153,13 @@ impl Kind {
                 Ok(bytes) if bytes < min => Err(format!("{text:?} is less than {}", show_size(min))),
                 Ok(_) => Ok(Value::from(text.trim())),
                 Err(error) => Err(error.to_string()),
+            },
+            Kind::OrShare { unit, of } => match text.strip_suffix('%') {
+                None => unit.read_scalar(text),
+                Some(share) => match decimal(share.trim_end()) {
+                    Some(share) if (1.0..=100.0).contains(&share) => Ok(Value::from(format!("{share}%"))),
+                    _ => Err(format!("{text:?} is not a share of {of}: write 1% to 100%")),
+                },
             },
             Kind::Signal => match signal_number(text) {
                 Some(number) => Ok(Value::from(signal_word(number))),

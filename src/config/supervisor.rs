@@ -20,14 +20,33 @@ use crate::model::units::{parse_duration, parse_size};
 pub struct SupervisorSettings {
     pub start_delay: Duration,
     pub status_poll_interval: Duration,
-    /// None: memory and CPU are not measured.
+    /// None: what the bots use is not measured.
     pub sampling_period: Option<Duration>,
+    pub budget: BudgetSettings,
     pub log_level: tracing::Level,
     pub log: LogPolicy,
     /// The environment that every bot starts from.
     pub env: BTreeMap<String, String>,
     /// The layer below every bot's own settings.
     pub defaults: Settings,
+}
+
+/// What all bots together may be promised; None: no bound.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BudgetSettings {
+    pub memory: Option<Memory>,
+    /// Percent of one core.
+    pub cpu_percent: Option<f64>,
+    /// Bots that run at once.
+    pub max_bots: Option<u32>,
+}
+
+/// An amount of memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Memory {
+    Bytes(u64),
+    /// Of the memory of the host or container: 0.5 is half of it.
+    Share(f64),
 }
 
 /// Reads `multibot.yaml`. A file that does not exist is one in which nothing is written. Errors with
@@ -87,10 +106,25 @@ fn typed(own: &Settings, defaults: Settings) -> SupervisorSettings {
             .unwrap_or_default()
     };
     let duration = |name: &str| parse_duration(&text(name)).ok();
+    let share = |text: &str| {
+        text.strip_suffix('%')?
+            .parse::<f64>()
+            .ok()
+            .map(|percent| percent / 100.0)
+    };
+    let memory = |text: String| {
+        let bytes = || parse_size(&text).ok().map(Memory::Bytes);
+        share(&text).map(Memory::Share).or_else(bytes)
+    };
     SupervisorSettings {
         start_delay: duration("start_delay").unwrap_or_default(),
         status_poll_interval: duration("status_poll_interval").unwrap_or_default(),
         sampling_period: duration("sampling.period"),
+        budget: BudgetSettings {
+            memory: memory(text("budget.memory")),
+            cpu_percent: text("budget.cpu").parse().ok(),
+            max_bots: text("max_bots").parse().ok(),
+        },
         log_level: text("log.level").parse().unwrap_or(tracing::Level::INFO),
         log: LogPolicy {
             max_size: parse_size(&text("log.max_size")).unwrap_or_default(),
@@ -108,6 +142,7 @@ impl std::fmt::Debug for SupervisorSettings {
             .field("start_delay", &self.start_delay)
             .field("status_poll_interval", &self.status_poll_interval)
             .field("sampling_period", &self.sampling_period)
+            .field("budget", &self.budget)
             .field("log_level", &self.log_level)
             .field("log", &self.log)
             .field("env", &self.env.keys().collect::<Vec<_>>())
@@ -135,6 +170,7 @@ mod tests {
             start_delay: Duration::from_millis(100),
             status_poll_interval: Duration::from_secs(30),
             sampling_period: Some(Duration::from_secs(5)),
+            budget: BudgetSettings::default(),
             log_level: tracing::Level::INFO,
             log: LogPolicy {
                 max_size: 10 * 1024 * 1024,
@@ -153,6 +189,7 @@ mod tests {
     fn every_key_reaches_its_field() {
         let settings = read(
             "start_delay: 0\nstatus_poll_interval: 1m\nsampling: {period: off}\n\
+             budget: {memory: 50%, cpu: 150.5%}\nmax_bots: 7\n\
              log: {level: debug, max_size: 1MiB, keep: 2}\nenv: {TZ: UTC, N: 007}\n\
              defaults:\n  restart: {delay: 5s}\n  media: {dir: m}\n",
         )
@@ -165,6 +202,14 @@ mod tests {
             (settings.sampling_period, settings.log_level),
             (None, tracing::Level::DEBUG)
         );
+        let budget = BudgetSettings {
+            memory: Some(Memory::Share(0.5)),
+            cpu_percent: Some(150.5),
+            max_bots: Some(7),
+        };
+        assert_eq!(settings.budget, budget);
+        let sized = read("budget.memory: 2GiB\n").map(|settings| settings.budget.memory);
+        assert_eq!(sized, Ok(Some(Memory::Bytes(2 << 30))));
         assert_eq!((settings.log.max_size, settings.log.keep), (1024 * 1024, 2));
         assert_eq!(
             settings.env,

@@ -9,6 +9,7 @@ use std::time::Duration;
 pub use super::end::{End, signal_name, signal_number};
 use super::limits::{BOT_NAME_BYTES_MAX, TARGET_BYTES_MAX};
 use super::queue::QueuePolicy;
+pub use super::usage::{Limit, LimitAction, Limits};
 
 /// A bot's id: `[a-z0-9][a-z0-9._-]{0,62}`, optionally followed by `@target`. The target is
 /// percent-encoded where it holds anything but letters, digits and `._-`, so an id is always one
@@ -298,39 +299,6 @@ pub struct ReadyPolicy {
     pub when: ReadyWhen,
     pub timeout: Duration,
     pub min_uptime: Duration,
-}
-
-/// What happens when a threshold was passed for long enough.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitAction {
-    Alert,
-    Restart,
-    Stop,
-}
-
-impl LimitAction {
-    pub fn word(self) -> &'static str {
-        match self {
-            LimitAction::Alert => "alert",
-            LimitAction::Restart => "restart",
-            LimitAction::Stop => "stop",
-        }
-    }
-}
-
-/// One threshold: bytes for memory, percent of one core for CPU.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limit {
-    pub max: f64,
-    /// How long it must be passed without a break.
-    pub lasting: Duration,
-    pub action: LimitAction,
-}
-
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct Limits {
-    pub memory: Option<Limit>,
-    pub cpu: Option<Limit>,
 }
 
 /// How much of a bot's log is kept: `keep` files of `max_size` bytes, the current one included.

@@ -2,6 +2,7 @@
 //! from a later one with the same pid. Neither side sees the other; both see this.
 
 pub mod handover;
+pub mod host_memory;
 pub mod identity;
 pub mod inheritance;
 pub mod lock;

@@ -3,6 +3,7 @@
 
 mod adopt;
 pub mod backoff;
+pub mod capacity;
 mod ends;
 pub mod environment;
 pub mod event_loop;
@@ -31,6 +32,7 @@ mod simulation;
 pub mod snapshot;
 mod survey;
 mod tell;
+mod usage;
 #[cfg(test)]
 mod walks;
 pub mod watch;

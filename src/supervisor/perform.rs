@@ -4,11 +4,12 @@
 use crate::model::bot::{BotId, End, RunId, State};
 use crate::model::limits::SPAWN_TIME_MAX;
 
+use super::capacity::has_place;
 use super::environment::secrets_of;
 use super::event_loop::Supervisor;
 use super::fleet::{Discretion, Place};
 use super::host::{Host, Launch};
-use super::machine::{Effect, Event, Phase, SpawnFailure, Stage as StopStage, StopMode, Tick, step};
+use super::machine::{Bot, Effect, Event, Hold, Phase, SpawnFailure, Stage as StopStage, StopMode, Tick, step};
 use super::news::News;
 use super::snapshot::Stage;
 
@@ -18,7 +19,9 @@ impl<H: Host> Supervisor<H> {
         let tick = Tick {
             now: self.host.now(),
             next_run: self.host.new_run(),
+            room: self.room_for(bot),
         };
+        let stamp = self.host.stamp();
         let Some(member) = self.fleet.get_mut(bot) else { return };
         let before = member.bot.clone();
         let (after, effects) = step(before.clone(), &member.policy, event, &tick);
@@ -37,7 +40,13 @@ impl<H: Host> Supervisor<H> {
         );
         let changed = before != member.bot;
         let is_new_run = member.bot.live_run().is_some() && before.live_run() != member.bot.live_run();
-        let announce = before.state() != state || is_new_run || (state == State::Held && changed);
+        let is_still_waiting = is_without_room(&before) && is_without_room(&member.bot);
+        let is_held_anew = state == State::Held && changed && !is_still_waiting;
+        let announce = before.state() != state || is_new_run || is_held_anew;
+        if before.state() != state {
+            member.state_since = stamp;
+        }
+        self.room_changed |= has_place(&before) && !has_place(&member.bot);
         let run = member.bot.live_run().cloned();
         if announce {
             self.fact(bot, run.clone(), state.word(), reason.as_deref().unwrap_or(""));
@@ -171,4 +180,15 @@ impl<H: Host> Supervisor<H> {
             });
         }
     }
+}
+
+/// A bot that waits for room says anew what is missing whenever that changes; only its wait is news.
+pub(super) fn is_without_room(bot: &Bot) -> bool {
+    matches!(
+        &bot.phase,
+        Phase::Held {
+            hold: Hold::NoCapacity(_),
+            ..
+        }
+    )
 }
