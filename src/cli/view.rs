@@ -1,19 +1,21 @@
 //! What `status`, `list`, `up` and `start --foreground` show of a home: one view, as JSON and in words.
 
+mod usage;
+
 use serde::Serialize;
 
+use self::usage::LimitView;
 use super::client::{Client, age, is_well};
 use super::failure::Failure;
 use crate::clock;
 use crate::config::{Settings, bot_spec};
 use crate::model::bot::{BotId, Platform, State};
 use crate::model::units::{Stamp, show_age, show_size};
-use crate::model::usage::Measure;
 use crate::output::{Cell, Column, Paint, Style, Table};
 use crate::run::identity::{Stat, boot_id};
 use crate::run::record::read_exit;
 use crate::supervisor::ledger;
-use crate::supervisor::snapshot::{BotStatus, Capacity, LastExit, LimitStatus, Snapshot, Stage};
+use crate::supervisor::snapshot::{BotStatus, Capacity, LastExit, Snapshot, Stage};
 
 /// The home as JSON. Fields are documented in multibot-json(7) and only ever added.
 #[derive(Debug, Serialize)]
@@ -95,21 +97,6 @@ pub(super) struct BotView {
     pub limits: Vec<LimitView>,
     #[serde(skip)]
     is_well: bool,
-}
-
-/// One limit in force. Thresholds are in the unit of what is measured.
-#[derive(Debug, Serialize)]
-pub(super) struct LimitView {
-    pub what: String,
-    pub warn: Option<f64>,
-    pub max: Option<f64>,
-    pub kernel: Option<String>,
-    pub level: String,
-    pub since: Option<String>,
-    pub why: Option<String>,
-    /// Since when, for the reason.
-    #[serde(skip)]
-    lasted: Option<std::time::Duration>,
 }
 
 #[derive(Debug, Serialize)]
@@ -303,21 +290,8 @@ fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {
         processes: bot.processes,
         connections: bot.connections,
         output_bytes_per_s: bot.output_bytes_per_s,
-        limits: bot.limits.iter().map(|limit| limit_view(limit, now)).collect(),
+        limits: bot.limits.iter().map(|limit| LimitView::of(limit, now)).collect(),
         is_well: is_well(bot),
-    }
-}
-
-fn limit_view(limit: &LimitStatus, now: Stamp) -> LimitView {
-    LimitView {
-        what: limit.what.clone(),
-        warn: limit.warn,
-        max: limit.max,
-        kernel: limit.kernel.clone(),
-        level: limit.level.clone(),
-        since: limit.since.map(show_ms),
-        why: limit.why.clone(),
-        lasted: limit.since.map(|at| age(at, now)),
     }
 }
 
@@ -402,22 +376,6 @@ impl View {
         line
     }
 
-    /// `Capacity: memory 880.0 MiB of 1.0 GiB | cpu 150 % of 400 % | 3 of 5 bots`; None without a budget.
-    pub(super) fn capacity_line(&self) -> Option<String> {
-        let capacity = self.supervisor.capacity.as_ref()?;
-        let memory = capacity.memory_bytes.map(|budget| {
-            let promised = show_size(capacity.memory_reserved_bytes);
-            format!("memory {promised} of {}", show_size(budget))
-        });
-        let cpu = capacity.cpu_percent;
-        let cpu = cpu.map(|budget| format!("cpu {:.0} % of {budget:.0} %", capacity.cpu_reserved_percent));
-        let bots = capacity
-            .max_bots
-            .map(|max| format!("{} of {max} bots", capacity.live_bots));
-        let parts: Vec<String> = [memory, cpu, bots].into_iter().flatten().collect();
-        Some(format!("Capacity: {}", parts.join(" | ")))
-    }
-
     /// One row a bot.
     pub(super) fn table(&self, style: &Style) -> String {
         let mut table = Table::new(&[
@@ -473,29 +431,5 @@ impl BotView {
         };
         let left = at.since(clock::stamp());
         format!("{reason}; next try in {}", show_age(left))
-    }
-
-    /// What it uses, and of how much, as far as it is known.
-    pub(super) fn usage(&self) -> Vec<(&'static str, String)> {
-        let bound = |measure: Measure| {
-            let limit = self.limits.iter().find(|limit| limit.what == measure.word());
-            let max = limit.and_then(|limit| limit.max);
-            max.map(|max| format!(" of {}", measure.show(max))).unwrap_or_default()
-        };
-        let values = [
-            (Measure::Memory, self.memory_bytes.map(|bytes| bytes as f64)),
-            (Measure::Cpu, self.cpu_percent),
-            (Measure::OpenFiles, self.open_files.map(|count| count as f64)),
-            (Measure::Threads, self.threads.map(|count| count as f64)),
-            (Measure::Processes, self.processes.map(|count| count as f64)),
-            (Measure::Connections, self.connections.map(|count| count as f64)),
-            (Measure::Output, self.output_bytes_per_s.map(|rate| rate as f64)),
-        ];
-        let known = values
-            .into_iter()
-            .filter_map(|(measure, value)| Some((measure, value?)));
-        known
-            .map(|(measure, value)| (measure.word(), format!("{}{}", measure.show(value), bound(measure))))
-            .collect()
     }
 }

@@ -125,11 +125,7 @@ impl Turn<'_> {
 
     /// Who waits for room asks for it again.
     fn room(&mut self) {
-        if let Phase::Held {
-            hold: Hold::NoCapacity(_),
-            ..
-        } = self.bot.phase
-        {
+        if self.bot.is_without_room() {
             self.spawn();
         }
     }

@@ -9,7 +9,7 @@ use super::environment::secrets_of;
 use super::event_loop::Supervisor;
 use super::fleet::{Discretion, Place};
 use super::host::{Host, Launch};
-use super::machine::{Bot, Effect, Event, Hold, Phase, SpawnFailure, Stage as StopStage, StopMode, Tick, step};
+use super::machine::{Effect, Event, Phase, SpawnFailure, Stage as StopStage, StopMode, Tick, step};
 use super::news::News;
 use super::snapshot::Stage;
 
@@ -40,7 +40,8 @@ impl<H: Host> Supervisor<H> {
         );
         let changed = before != member.bot;
         let is_new_run = member.bot.live_run().is_some() && before.live_run() != member.bot.live_run();
-        let is_still_waiting = is_without_room(&before) && is_without_room(&member.bot);
+        // What is missing may change often while it waits; only its wait is news.
+        let is_still_waiting = before.is_without_room() && member.bot.is_without_room();
         let is_held_anew = state == State::Held && changed && !is_still_waiting;
         let announce = before.state() != state || is_new_run || is_held_anew;
         if before.state() != state {
@@ -180,15 +181,4 @@ impl<H: Host> Supervisor<H> {
             });
         }
     }
-}
-
-/// A bot that waits for room says anew what is missing whenever that changes; only its wait is news.
-pub(super) fn is_without_room(bot: &Bot) -> bool {
-    matches!(
-        &bot.phase,
-        Phase::Held {
-            hold: Hold::NoCapacity(_),
-            ..
-        }
-    )
 }

@@ -238,6 +238,17 @@ impl Bot {
         }
     }
 
+    /// Whether it is held until the home's budget has room for it.
+    pub fn is_without_room(&self) -> bool {
+        matches!(
+            &self.phase,
+            Phase::Held {
+                hold: Hold::NoCapacity(_),
+                ..
+            }
+        )
+    }
+
     /// The word that tables and JSON show.
     pub fn state(&self) -> State {
         match &self.phase {

@@ -388,7 +388,8 @@ impl Host for World {
     }
 
     fn survey(&mut self, bots: &[BotId]) -> Vec<Found> {
-        let known: BTreeSet<BotId> = bots.iter().chain(self.records.keys()).cloned().collect();
+        let ever = self.records.keys().chain(self.ledgers.keys());
+        let known: BTreeSet<BotId> = bots.iter().chain(ever).cloned().collect();
         let found = known.into_iter().filter_map(|bot| {
             let remnant = self.remnant_of(&bot);
             let is_meant = bots.contains(&bot) || matches!(remnant, Remnant::Alive { .. });

@@ -9,7 +9,6 @@ use super::capacity::{Promise, has_place};
 use super::event_loop::Supervisor;
 use super::host::{Host, UsageTarget};
 use super::machine::{Event, Phase, Then};
-use super::perform::is_without_room;
 use super::snapshot::Stage;
 
 impl<H: Host> Supervisor<H> {
@@ -106,7 +105,7 @@ impl<H: Host> Supervisor<H> {
         if !std::mem::take(&mut self.room_changed) || self.stage != Stage::Running {
             return;
         }
-        let waiting = self.fleet.members().filter(|(_, member)| is_without_room(&member.bot));
+        let waiting = self.fleet.members().filter(|(_, member)| member.bot.is_without_room());
         let waiting: BTreeSet<(u32, BotId)> = waiting.map(|(bot, member)| (member.index, bot.clone())).collect();
         for (_, bot) in waiting {
             self.apply(&bot, Event::Room);

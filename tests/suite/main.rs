@@ -19,6 +19,8 @@ mod home;
 #[cfg(test)]
 mod init;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod logs;
 #[cfg(test)]
 mod loopback;

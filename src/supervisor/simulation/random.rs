@@ -7,7 +7,6 @@ use crate::model::bot::{LimitAction, ReadyWhen, RestartWhen, Secret, State};
 use crate::model::limits::SNAPSHOT_INTERVAL;
 use crate::model::usage::{Level, Measure};
 use crate::supervisor::machine::{Phase, Rest, StopMode};
-use crate::supervisor::perform::is_without_room;
 
 const NAMES: [&str; 5] = ["alpha", "beta", "gamma", "delta", "omega"];
 
@@ -347,7 +346,13 @@ fn assert_wanted(simulation: &mut Simulation) {
             let is_idle = matches!(phase, Phase::Down(Rest::Never | Rest::Asked));
             assert!(!is_idle, "{name} is wanted and nobody starts it");
             let has_room = simulation.supervisor.room_for(&id_of(name)).is_ok();
-            let waits = is_without_room(&simulation.supervisor.fleet.get(&id_of(name)).unwrap().bot);
+            let waits = simulation
+                .supervisor
+                .fleet
+                .get(&id_of(name))
+                .unwrap()
+                .bot
+                .is_without_room();
             assert!(!(waits && has_room), "{name} waits although there is room");
         }
     }
