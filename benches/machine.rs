@@ -25,6 +25,7 @@ fn policy() -> Policy {
 
 fn life(policy: &Policy) -> Bot {
     let tick = |us, run| Tick {
+        room: Ok(()),
         now: Moment(us),
         next_run: run_id(run),
     };

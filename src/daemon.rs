@@ -361,37 +361,8 @@ fn news_of(hint: Hint) -> News {
 fn start_sampler(period: Option<Duration>, queue: &SyncSender<News>) -> Result<Option<TellSampler>, Error> {
     let Some(period) = period else { return Ok(None) };
     let queue = queue.clone();
-    let sampler = sampler::start(period, move |finding: sampler::Finding| {
-        let sampler::Finding {
-            bot,
-            run,
-            sample,
-            passed,
-        } = finding;
-        for limit in passed {
-            let (bot, run) = (bot.clone(), run.clone());
-            tell(
-                &queue,
-                News::LimitPassed {
-                    bot,
-                    run,
-                    why: limit.why,
-                    action: limit.action,
-                },
-            );
-        }
-        let (memory_bytes, cpu_percent) = (sample.memory_bytes, sample.cpu_percent);
-        tell(
-            &queue,
-            News::Usage {
-                bot,
-                run,
-                memory_bytes,
-                cpu_percent,
-            },
-        );
-    })
-    .map_err(start_error("the sampler"))?;
+    let sampler = sampler::start(period, move |samples| tell(&queue, News::Sampled(samples)))
+        .map_err(start_error("the sampler"))?;
     Ok(Some(Box::new(move |targets: Vec<UsageTarget>| {
         let target = |UsageTarget { bot, run, pid, limits }| sampler::Target { bot, run, pid, limits };
         // A sampler that has ended leaves usage unknown.

@@ -149,7 +149,7 @@ fn memory_limit(store: &Store, bot: &BotId, defaults: &Settings) -> Option<u64> 
     let record = store.bots().get(bot).ok()?;
     let settings = Settings::from_json(&record.settings_json).ok()?;
     let spec = bot_spec(bot, &[&settings, defaults]).ok()?;
-    spec.limits.memory.map(|limit| limit.max as u64)
+    spec.limits.memory.max.map(|max| max as u64)
 }
 
 fn retrospect(bot: &BotId, rows: Vec<MetricRow>, was_there: &Availability, advice: &[Advice]) -> Retrospect {

@@ -1,7 +1,10 @@
 //! What `status`, `list`, `up` and `start --foreground` show of a home: one view, as JSON and in words.
 
+mod usage;
+
 use serde::Serialize;
 
+use self::usage::LimitView;
 use super::client::{Client, age, is_well};
 use super::failure::Failure;
 use crate::clock;
@@ -12,7 +15,7 @@ use crate::output::{Cell, Column, Paint, Style, Table};
 use crate::run::identity::{Stat, boot_id};
 use crate::run::record::read_exit;
 use crate::supervisor::ledger;
-use crate::supervisor::snapshot::{BotStatus, LastExit, Snapshot, Stage};
+use crate::supervisor::snapshot::{BotStatus, Capacity, LastExit, Snapshot, Stage};
 
 /// The home as JSON. Fields are documented in multibot-json(7) and only ever added.
 #[derive(Debug, Serialize)]
@@ -35,6 +38,8 @@ pub(super) struct SupervisorView {
     /// published anything yet.
     pub stale: bool,
     pub notes: Vec<String>,
+    /// What of the home's budget is promised; null without a budget.
+    pub capacity: Option<Capacity>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -86,6 +91,14 @@ pub(super) struct BotView {
     pub status_text: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kernel: Vec<String>,
+    pub state_since: Option<String>,
+    pub open_files: Option<u64>,
+    pub threads: Option<u64>,
+    pub processes: Option<u64>,
+    pub connections: Option<u64>,
+    pub output_bytes_per_s: Option<u64>,
+    /// The limits in force, and how far each is passed.
+    pub limits: Vec<LimitView>,
     #[serde(skip)]
     is_well: bool,
 }
@@ -150,6 +163,7 @@ pub(super) fn view_of(client: &Client, snapshot: &Snapshot, now: Stamp) -> View 
             home: client.home.dir().display().to_string(),
             stale: false,
             notes: notes_of(snapshot),
+            capacity: snapshot.supervisor.capacity.clone(),
         },
         summary,
         bots,
@@ -199,6 +213,7 @@ fn look_without(client: &Client, now: Stamp) -> Result<View, Failure> {
             home: client.home.dir().display().to_string(),
             stale: false,
             notes: Vec::new(),
+            capacity: None,
         },
         summary,
         bots,
@@ -284,6 +299,13 @@ fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {
         connected: bot.connected,
         status_text: bot.status_text.clone(),
         kernel: bot.kernel.clone(),
+        state_since: bot.state_since.map(show_ms),
+        open_files: bot.open_files,
+        threads: bot.threads,
+        processes: bot.processes,
+        connections: bot.connections,
+        output_bytes_per_s: bot.output_bytes_per_s,
+        limits: bot.limits.iter().map(|limit| LimitView::of(limit, now)).collect(),
         is_well: is_well(bot),
     }
 }
@@ -411,10 +433,15 @@ impl View {
 }
 
 impl BotView {
-    /// The reason, else what it says of itself; and when it is tried again.
-    fn explanation(&self) -> String {
+    /// The reason and since when a limit is passed, else what it says of itself; and when it is tried again.
+    pub(super) fn explanation(&self) -> String {
         let said = || self.status_text.as_ref().map(|text| format!("says: {text}"));
-        let reason = self.reason.clone().or_else(said).unwrap_or_default();
+        let mut reason = self.reason.clone().or_else(said).unwrap_or_default();
+        for limit in &self.limits {
+            if let (Some(why), Some(lasted)) = (&limit.why, limit.lasted) {
+                reason = reason.replace(why, &format!("{why} for {}", show_age(lasted)));
+            }
+        }
         let Some(at) = self.next_restart_at.as_deref().and_then(Stamp::parse) else {
             return reason;
         };

@@ -3,8 +3,11 @@
 //! Invariant: every default reads as its key's kind. A name that is the beginning of another one up to
 //! a dot is a group and has no value of its own.
 
+mod limits;
+
 use std::time::Duration;
 
+use self::limits::LIMITS;
 use super::kind::Kind;
 use crate::model::nearest::nearest;
 
@@ -40,7 +43,6 @@ const KEPT: Kind = Kind::Duration {
 /// A smaller log would hold less than one long line after a rotation.
 const LOG_SIZE: Kind = Kind::Size { min: 4096 };
 const LOG_FILES: Kind = Kind::Integer { min: 1, max: 1000 };
-const LIMIT_ACTION: Kind = Kind::Words(&["alert", "restart", "stop"]);
 
 const fn key(name: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> Key {
     Key {
@@ -52,7 +54,25 @@ const fn key(name: &'static str, kind: Kind, default: Option<&'static str>, doc:
 }
 
 /// The keys of a bot, in the order of the manual.
-pub const KEYS: &[Key] = &[
+pub const KEYS: &[Key] = &joined::<{ GENERAL.len() + LIMITS.len() }>(&[GENERAL, LIMITS]);
+
+/// The tables as one.
+const fn joined<const LEN: usize>(tables: &[&[Key]]) -> [Key; LEN] {
+    let mut all = [GENERAL[0]; LEN];
+    let (mut filled, mut table) = (0, 0);
+    while table < tables.len() {
+        let mut index = 0;
+        while index < tables[table].len() {
+            all[filled] = tables[table][index];
+            (filled, index) = (filled + 1, index + 1);
+        }
+        table += 1;
+    }
+    assert!(filled == LEN);
+    all
+}
+
+const GENERAL: &[Key] = &[
     key(
         "platform",
         Kind::Words(&["none", "telegram", "whatsapp-cloud", "loopback"]),
@@ -188,42 +208,6 @@ pub const KEYS: &[Key] = &[
         Some("1m"),
         "Silence after which a bot that has sent heartbeats is unhealthy and restarted. The bot is told it at its \
          start, in microseconds, as WATCHDOG_USEC.",
-    ),
-    key(
-        "limits.memory.max",
-        Kind::Size { min: 1 },
-        None,
-        "Memory of the bot and all that it started; without it there is no limit.",
-    ),
-    key(
-        "limits.memory.for",
-        ANY_LENGTH,
-        Some("10s"),
-        "How long the memory must stay above the limit.",
-    ),
-    key(
-        "limits.memory.action",
-        LIMIT_ACTION,
-        Some("restart"),
-        "What happens then: only tell, restart the bot, or stop it.",
-    ),
-    key(
-        "limits.cpu.max",
-        Kind::Percent,
-        None,
-        "CPU of the bot and all that it started, in percent of one core; without it there is no limit.",
-    ),
-    key(
-        "limits.cpu.for",
-        ANY_LENGTH,
-        Some("1m"),
-        "How long the CPU must stay above the limit.",
-    ),
-    key(
-        "limits.cpu.action",
-        LIMIT_ACTION,
-        Some("alert"),
-        "What happens then: only tell, restart the bot, or stop it.",
     ),
     key(
         "kernel.memory_max",
@@ -377,7 +361,29 @@ pub const SUPERVISOR_KEYS: &[Key] = &[
             max: LONG,
         },
         Some("5s"),
-        "How often memory and CPU of the bots are measured; off also switches limits off.",
+        "How often it is measured what the bots use; off also switches limits off.",
+    ),
+    key(
+        "budget.memory",
+        Kind::OrShare {
+            unit: &Kind::Size { min: 1 },
+            of: "the memory of the host or container",
+        },
+        None,
+        "Memory that all bots together may be promised: a bot is started only while its limits.memory.max fits \
+         beside those of the bots that run. Without it there is no bound.",
+    ),
+    key(
+        "budget.cpu",
+        Kind::Percent,
+        None,
+        "The same for limits.cpu.max. A bot without such a limit is promised nothing, and always fits.",
+    ),
+    key(
+        "max_bots",
+        Kind::Integer { min: 1, max: 100_000 },
+        None,
+        "Bots that may run at once. Those that do not fit are held, and start by themselves when others have ended.",
     ),
     key(
         "history.raw",
@@ -549,7 +555,7 @@ mod tests {
             ),
             (
                 "limits.memory.xyzxyz",
-                "unknown key \"limits.memory.xyzxyz\"; limits.memory has max, for, action",
+                "unknown key \"limits.memory.xyzxyz\"; limits.memory has max, warn, for, action",
             ),
             ("tokne", "unknown key \"tokne\", nearest is \"token\""),
         ] {
@@ -557,7 +563,8 @@ mod tests {
         }
         assert_eq!(
             unknown(SUPERVISOR_KEYS, "xyzzy", &["defaults"], ""),
-            "unknown key \"xyzzy\"; known are defaults, start_delay, status_poll_interval, sampling, history, log, env"
+            "unknown key \"xyzzy\"; known are defaults, start_delay, status_poll_interval, sampling, budget, max_bots, \
+             history, log, env"
         );
     }
 }

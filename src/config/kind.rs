@@ -53,6 +53,11 @@ pub enum Kind {
         words: &'static [&'static str],
         min: u64,
     },
+    /// A value of that kind, or `80%`: a share of something else. There a percent sign always means the share.
+    OrShare {
+        unit: &'static Kind,
+        of: &'static str,
+    },
     Signal,
     Words(&'static [&'static str]),
     Path,
@@ -81,6 +86,7 @@ impl Kind {
             }
             Kind::Size { min } => format!("size, at least {}", show_size(min)),
             Kind::SizeOr { words, min } => format!("size, at least {}, or {}", show_size(min), words.join(" or ")),
+            Kind::OrShare { unit, of } => format!("{}, or 1% to 100% of {of}", unit.describe()),
             Kind::Signal => "signal, by name or number".to_owned(),
             Kind::Words(words) => words.join(" | "),
             Kind::Path => "path".to_owned(),
@@ -164,6 +170,13 @@ impl Kind {
             Kind::SizeOr { words, min } => {
                 read_size(text, min).map_err(|why| format!("{why}, or {}", words.join(" or ")))
             }
+            Kind::OrShare { unit, of } => match text.strip_suffix('%') {
+                None => unit.read_scalar(text),
+                Some(share) => match decimal(share.trim_end()) {
+                    Some(share) if (1.0..=100.0).contains(&share) => Ok(Value::from(format!("{share}%"))),
+                    _ => Err(format!("{text:?} is not a share of {of}: write 1% to 100%")),
+                },
+            },
             Kind::Signal => match signal_number(text) {
                 Some(number) => Ok(Value::from(signal_word(number))),
                 None => Err(format!(

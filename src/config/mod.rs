@@ -29,5 +29,5 @@ pub use keys::{KEYS, Key, SUPERVISOR_KEYS};
 pub use kind::Kind;
 pub use settings::Settings;
 pub use spec::bot_spec;
-pub use supervisor::{SupervisorSettings, read_supervisor};
+pub use supervisor::{BudgetSettings, Memory, SupervisorSettings, read_supervisor};
 pub use variable::is_sensitive;

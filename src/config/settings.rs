@@ -408,6 +408,11 @@ mod tests {
             Kind::Signed { min, max } => (min + (a % 1000) as i64 % (max - min + 1)).to_string(),
             Kind::SizeOr { words, .. } if a.is_multiple_of(3) => words[b as usize % words.len()].to_owned(),
             Kind::SizeOr { min, .. } => format!("{}.{}KiB", min + a % 5000, b % 10),
+            Kind::OrShare { unit, .. } if b.is_multiple_of(2) => {
+                // There a percent sign is a share.
+                good_text(*unit, a, b, word).replace('%', "")
+            }
+            Kind::OrShare { .. } => format!("{}.{}%", 1 + a % 99, b % 1000),
             Kind::Signal => (1 + a % 15).to_string(),
             Kind::Words(words) => words[usize::try_from(a).unwrap() % words.len()].to_owned(),
             Kind::Path => format!("/{word}"),

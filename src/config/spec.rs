@@ -1,5 +1,7 @@
 //! Layers settings over the built-in defaults, checks what single keys cannot show, and types the result.
 
+mod limits;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,8 +13,8 @@ use super::keys::{KEYS, find};
 use super::settings::{ENV, Settings};
 use super::yaml::Node;
 use crate::model::bot::{
-    BotId, BotSpec, Limit, LimitAction, Limits, LogPolicy, MediaPolicy, Platform, ReadyPolicy, ReadyWhen,
-    RestartPolicy, RestartWhen, StopPolicy, signal_number,
+    BotId, BotSpec, LogPolicy, MediaPolicy, Platform, ReadyPolicy, ReadyWhen, RestartPolicy, RestartWhen, StopPolicy,
+    signal_number,
 };
 use crate::model::kernel::{KernelPolicy, MemoryMax};
 use crate::model::limits::ENVELOPE_BYTES_MAX;
@@ -58,11 +60,8 @@ pub(super) fn assemble(id: &BotId, layers: &[&Settings]) -> Result<BotSpec, Vec<
         stop: merged.stop(),
         ready: merged.ready(command.is_empty()),
         heartbeat_timeout: merged.duration("heartbeat_timeout"),
-        limits: Limits {
-            memory: merged.memory_limit(),
-            cpu: merged.cpu_limit(),
-        },
         kernel: merged.kernel(),
+        limits: merged.limits(),
         log: LogPolicy {
             max_size: merged.size("log.max_size"),
             keep: merged.integer("log.keep"),
@@ -233,24 +232,6 @@ impl Effective {
         }
     }
 
-    fn memory_limit(&mut self) -> Option<Limit> {
-        let lasting = self.duration("limits.memory.for");
-        let action = self.action("limits.memory.action");
-        let max = self.text("limits.memory.max").and_then(|text| parse_size(&text).ok());
-        max.map(|bytes| Limit {
-            max: bytes as f64,
-            lasting,
-            action,
-        })
-    }
-
-    fn cpu_limit(&mut self) -> Option<Limit> {
-        let lasting = self.duration("limits.cpu.for");
-        let action = self.action("limits.cpu.action");
-        let max = self.number("limits.cpu.max");
-        max.map(|max| Limit { max, lasting, action })
-    }
-
     fn kernel(&mut self) -> KernelPolicy {
         KernelPolicy {
             memory_max: match self.text("kernel.memory_max").as_deref() {
@@ -267,14 +248,6 @@ impl Effective {
                 .and_then(|value| value.as_i64())
                 .and_then(|number| i32::try_from(number).ok()),
             weight: self.integer_or_none("weight"),
-        }
-    }
-
-    fn action(&mut self, name: &'static str) -> LimitAction {
-        match self.text(name).as_deref() {
-            Some("restart") => LimitAction::Restart,
-            Some("stop") => LimitAction::Stop,
-            _ => LimitAction::Alert,
         }
     }
 
@@ -311,18 +284,7 @@ impl Effective {
             let message = "platform: none runs nothing by itself; write a command, or another platform";
             self.complain(&["platform", "command"], message.to_owned());
         }
-        for (max, rest) in [
-            ("limits.memory.max", ["limits.memory.for", "limits.memory.action"]),
-            ("limits.cpu.max", ["limits.cpu.for", "limits.cpu.action"]),
-        ] {
-            // In the lower layers they are defaults for those bots that do set a limit.
-            let written = |key: &str| layers.first().is_some_and(|own| own.get(key).is_some());
-            for key in rest {
-                if written(key) && self.merged.get(max).is_none() {
-                    self.complain(&[key, max], format!("{key}: there is no limit; write {max} too"));
-                }
-            }
-        }
+        self.check_limits(&spec.limits, layers);
     }
 }
 
@@ -338,11 +300,21 @@ pub(super) fn variables(value: Option<Value>) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::usage::{HALTED_MAX, Limit, LimitAction, Limits, Warn};
 
     fn spec(layers: &[&str]) -> Result<BotSpec, String> {
         let layers: Vec<Settings> = layers.iter().map(|text| Settings::from_json(text).unwrap()).collect();
         let layers: Vec<&Settings> = layers.iter().collect();
         bot_spec(&"shop".parse().unwrap(), &layers).map_err(|faults| faults.to_string())
+    }
+
+    fn limit(max: Option<f64>, seconds: u64, action: LimitAction) -> Limit {
+        Limit {
+            max,
+            warn: Warn::Share(0.8),
+            lasting: Duration::from_secs(seconds),
+            action,
+        }
     }
 
     #[test]
@@ -378,8 +350,20 @@ mod tests {
                 min_uptime: seconds(1),
             },
             heartbeat_timeout: seconds(60),
-            limits: Limits::default(),
             kernel: KernelPolicy::default(),
+            limits: Limits {
+                memory: limit(None, 10, LimitAction::Restart),
+                cpu: limit(None, 60, LimitAction::Alert),
+                open_files: limit(None, 30, LimitAction::Alert),
+                threads: limit(None, 30, LimitAction::Alert),
+                processes: limit(None, 30, LimitAction::Alert),
+                connections: limit(None, 30, LimitAction::Alert),
+                output: limit(Some(5.0 * 1024.0 * 1024.0), 30, LimitAction::Alert),
+                halted: Limit {
+                    warn: Warn::At(HALTED_MAX),
+                    ..limit(Some(HALTED_MAX), 30, LimitAction::Restart)
+                },
+            },
             log: LogPolicy {
                 max_size: 10 * 1024 * 1024,
                 keep: 5,
@@ -399,9 +383,16 @@ mod tests {
             "restart.factor":1.5,"restart.max_delay":"3s","restart.max_restarts":7,"restart.window":"4s",
             "restart.reset_after":"5s","restart.retry_failed":"never","stop.signal":"INT","stop.grace":"6s",
             "ready.when":"signal","ready.timeout":"7s","ready.min_uptime":"8s","heartbeat_timeout":"9s",
-            "limits.memory.max":"1KiB","limits.memory.for":"11s","limits.memory.action":"stop","limits.cpu.max":80,
-            "limits.cpu.for":"12s","limits.cpu.action":"restart","kernel.memory_max":"3MiB","kernel.memory_high":"2MiB",
-            "kernel.cpu_max":70,"kernel.pids_max":17,"kernel.open_files":18,"nice":-5,"weight":19,"log.max_size":"4KiB","log.keep":2,
+            "kernel.memory_max":"3MiB","kernel.memory_high":"2MiB",
+            "kernel.cpu_max":70,"kernel.pids_max":17,"kernel.open_files":18,"nice":-5,"weight":19,
+            "limits.memory.max":"1KiB","limits.memory.warn":"1000","limits.memory.for":"11s","limits.memory.action":"stop",
+            "limits.cpu.max":80,"limits.cpu.warn":"50%","limits.cpu.for":"12s","limits.cpu.action":"restart",
+            "limits.open_files.max":101,"limits.open_files.warn":"51%","limits.open_files.for":"21s","limits.open_files.action":"restart",
+            "limits.threads.max":102,"limits.threads.warn":"52%","limits.threads.for":"22s","limits.threads.action":"restart",
+            "limits.processes.max":103,"limits.processes.warn":"53%","limits.processes.for":"23s","limits.processes.action":"stop",
+            "limits.connections.max":104,"limits.connections.warn":54,"limits.connections.for":"24s","limits.connections.action":"stop",
+            "limits.output.max":"2KiB","limits.output.warn":"55%","limits.output.for":"25s","limits.output.action":"restart",
+            "limits.halted.for":"26s","limits.halted.action":"stop","log.max_size":"4KiB","log.keep":2,
             "queue.max_messages":5,"queue.max_bytes":"8KiB","queue.max_message":"1KiB","queue.retry_delay":"13s",
             "queue.max_retry_delay":"14s","queue.max_crashes":4,"queue.dedup_window":"15s","queue.durability":"each",
             "accept_from":["desk","*"],"media.dir":"/m","media.clean_on_start":true}"#;
@@ -434,15 +425,10 @@ mod tests {
         assert_eq!(spec.ready.when, ReadyWhen::Signal);
         assert_eq!((spec.ready.timeout, spec.ready.min_uptime), (seconds(7), seconds(8)));
         assert_eq!(spec.heartbeat_timeout, seconds(9));
-        let limit = |max, lasting, action| {
-            Some(Limit {
-                max,
-                lasting: seconds(lasting),
-                action,
-            })
+        let with = |max, warn, lasting, action| Limit {
+            warn,
+            ..limit(Some(max), lasting, action)
         };
-        assert_eq!(spec.limits.memory, limit(1024.0, 11, LimitAction::Stop));
-        assert_eq!(spec.limits.cpu, limit(80.0, 12, LimitAction::Restart));
         let kernel = KernelPolicy {
             memory_max: MemoryMax::Bytes(3 << 20),
             memory_high: Some(2 << 20),
@@ -453,6 +439,17 @@ mod tests {
             weight: Some(19),
         };
         assert_eq!(spec.kernel, kernel);
+        let expected = Limits {
+            memory: with(1024.0, Warn::At(1000.0), 11, LimitAction::Stop),
+            cpu: with(80.0, Warn::Share(0.5), 12, LimitAction::Restart),
+            open_files: with(101.0, Warn::Share(0.51), 21, LimitAction::Restart),
+            threads: with(102.0, Warn::Share(0.52), 22, LimitAction::Restart),
+            processes: with(103.0, Warn::Share(0.53), 23, LimitAction::Stop),
+            connections: with(104.0, Warn::At(54.0), 24, LimitAction::Stop),
+            output: with(2048.0, Warn::Share(0.55), 25, LimitAction::Restart),
+            halted: with(HALTED_MAX, Warn::At(HALTED_MAX), 26, LimitAction::Stop),
+        };
+        assert_eq!(spec.limits, expected);
         assert_eq!((spec.log.max_size, spec.log.keep), (4096, 2));
         let queue = QueuePolicy {
             max_messages: 5,
@@ -482,8 +479,9 @@ mod tests {
             spec.env,
             BTreeMap::from([("A".into(), "1".into()), ("B".into(), "2".into())])
         );
-        assert_eq!(spec.limits.memory.map(|limit| limit.action), Some(LimitAction::Stop));
-        assert_eq!(spec.limits.cpu, None);
+        let memory = &spec.limits.memory;
+        assert_eq!((memory.action, memory.max), (LimitAction::Stop, Some(1_048_576.0)));
+        assert_eq!(spec.limits.cpu.max, None);
     }
 
     #[test]
@@ -501,6 +499,11 @@ mod tests {
                 r#"{"limits.memory.for":"5s","limits.cpu.action":"stop"}"#,
                 "limits.memory.for: there is no limit; write limits.memory.max too\n\
                  limits.cpu.action: there is no limit; write limits.cpu.max too",
+            ),
+            (
+                r#"{"limits.output.warn":"6MiB","limits.threads.warn":"50%","limits.processes.warn":7,"limits.processes.for":"1s"}"#,
+                "limits.threads.warn: there is no limit; write limits.threads.max too\n\
+                 limits.output.warn: 6.0 MiB/s is more than limits.output.max, 5.0 MiB/s",
             ),
             (
                 r#"{"queue.max_message":"1MiB"}"#,

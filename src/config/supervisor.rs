@@ -21,15 +21,34 @@ use crate::model::units::{parse_duration, parse_size};
 pub struct SupervisorSettings {
     pub start_delay: Duration,
     pub status_poll_interval: Duration,
-    /// None: memory and CPU are not measured.
+    /// None: what the bots use is not measured.
     pub sampling_period: Option<Duration>,
     pub history: Retention,
+    pub budget: BudgetSettings,
     pub log_level: tracing::Level,
     pub log: LogPolicy,
     /// The environment that every bot starts from.
     pub env: BTreeMap<String, String>,
     /// The layer below every bot's own settings.
     pub defaults: Settings,
+}
+
+/// What all bots together may be promised; None: no bound.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BudgetSettings {
+    pub memory: Option<Memory>,
+    /// Percent of one core.
+    pub cpu_percent: Option<f64>,
+    /// Bots that run at once.
+    pub max_bots: Option<u32>,
+}
+
+/// An amount of memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Memory {
+    Bytes(u64),
+    /// Of the memory of the host or container: 0.5 is half of it.
+    Share(f64),
 }
 
 /// Reads `multibot.yaml`. A file that does not exist is one in which nothing is written. Errors with
@@ -89,6 +108,16 @@ fn typed(own: &Settings, defaults: Settings) -> SupervisorSettings {
             .unwrap_or_default()
     };
     let duration = |name: &str| parse_duration(&text(name)).ok();
+    let share = |text: &str| {
+        text.strip_suffix('%')?
+            .parse::<f64>()
+            .ok()
+            .map(|percent| percent / 100.0)
+    };
+    let memory = |text: String| {
+        let bytes = || parse_size(&text).ok().map(Memory::Bytes);
+        share(&text).map(Memory::Share).or_else(bytes)
+    };
     SupervisorSettings {
         start_delay: duration("start_delay").unwrap_or_default(),
         status_poll_interval: duration("status_poll_interval").unwrap_or_default(),
@@ -99,6 +128,11 @@ fn typed(own: &Settings, defaults: Settings) -> SupervisorSettings {
             hour: duration("history.hour").unwrap_or_default(),
             events: duration("history.events").unwrap_or_default(),
             size_max: parse_size(&text("history.max_size")).unwrap_or_default(),
+        },
+        budget: BudgetSettings {
+            memory: memory(text("budget.memory")),
+            cpu_percent: text("budget.cpu").parse().ok(),
+            max_bots: text("max_bots").parse().ok(),
         },
         log_level: text("log.level").parse().unwrap_or(tracing::Level::INFO),
         log: LogPolicy {
@@ -118,6 +152,7 @@ impl std::fmt::Debug for SupervisorSettings {
             .field("status_poll_interval", &self.status_poll_interval)
             .field("sampling_period", &self.sampling_period)
             .field("history", &self.history)
+            .field("budget", &self.budget)
             .field("log_level", &self.log_level)
             .field("log", &self.log)
             .field("env", &self.env.keys().collect::<Vec<_>>())
@@ -152,6 +187,7 @@ mod tests {
                 events: Duration::from_secs(90 * 86_400),
                 size_max: 1 << 30,
             },
+            budget: BudgetSettings::default(),
             log_level: tracing::Level::INFO,
             log: LogPolicy {
                 max_size: 10 * 1024 * 1024,
@@ -171,6 +207,7 @@ mod tests {
         let settings = read(
             "start_delay: 0\nstatus_poll_interval: 1m\nsampling: {period: off}\n\
              history: {raw: 1h, minute: 2h, hour: 3h, events: 4h, max_size: 5MiB}\n\
+             budget: {memory: 50%, cpu: 150.5%}\nmax_bots: 7\n\
              log: {level: debug, max_size: 1MiB, keep: 2}\nenv: {TZ: UTC, N: 007}\n\
              defaults:\n  restart: {delay: 5s}\n  media: {dir: m}\n",
         )
@@ -192,6 +229,14 @@ mod tests {
             size_max: 5 << 20,
         };
         assert_eq!(settings.history, history);
+        let budget = BudgetSettings {
+            memory: Some(Memory::Share(0.5)),
+            cpu_percent: Some(150.5),
+            max_bots: Some(7),
+        };
+        assert_eq!(settings.budget, budget);
+        let sized = read("budget.memory: 2GiB\n").map(|settings| settings.budget.memory);
+        assert_eq!(sized, Ok(Some(Memory::Bytes(2 << 30))));
         assert_eq!((settings.log.max_size, settings.log.keep), (1024 * 1024, 2));
         assert_eq!(
             settings.env,

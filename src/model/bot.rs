@@ -10,6 +10,7 @@ pub use super::end::{End, Oom, signal_name, signal_number};
 use super::kernel::KernelPolicy;
 use super::limits::{BOT_NAME_BYTES_MAX, TARGET_BYTES_MAX};
 use super::queue::QueuePolicy;
+pub use super::usage::{Limit, LimitAction, Limits};
 
 /// A bot's id: `[a-z0-9][a-z0-9._-]{0,62}`, optionally followed by `@target`. The target is
 /// percent-encoded where it holds anything but letters, digits and `._-`, so an id is always one
@@ -299,39 +300,6 @@ pub struct ReadyPolicy {
     pub when: ReadyWhen,
     pub timeout: Duration,
     pub min_uptime: Duration,
-}
-
-/// What happens when a threshold was passed for long enough.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitAction {
-    Alert,
-    Restart,
-    Stop,
-}
-
-impl LimitAction {
-    pub fn word(self) -> &'static str {
-        match self {
-            LimitAction::Alert => "alert",
-            LimitAction::Restart => "restart",
-            LimitAction::Stop => "stop",
-        }
-    }
-}
-
-/// One threshold: bytes for memory, percent of one core for CPU.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limit {
-    pub max: f64,
-    /// How long it must be passed without a break.
-    pub lasting: Duration,
-    pub action: LimitAction,
-}
-
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct Limits {
-    pub memory: Option<Limit>,
-    pub cpu: Option<Limit>,
 }
 
 /// How much of a bot's log is kept: `keep` files of `max_size` bytes, the current one included.

@@ -41,10 +41,10 @@ impl KernelPolicy {
             MemoryMax::Off => None,
             MemoryMax::Bytes(bytes) => Some(bytes),
             MemoryMax::Auto => {
-                let limit = limits.memory.as_ref()?;
-                match limit.action {
+                let max = limits.memory.max?;
+                match limits.memory.action {
                     LimitAction::Alert => None,
-                    LimitAction::Restart | LimitAction::Stop => Some((limit.max * NET_FACTOR) as u64),
+                    LimitAction::Restart | LimitAction::Stop => Some((max * NET_FACTOR) as u64),
                 }
             }
         }
@@ -54,17 +54,16 @@ impl KernelPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::bot::Limit;
-    use std::time::Duration;
+    use crate::model::usage::Limit;
 
     #[test]
     fn the_net_hangs_below_a_limit_that_ends_the_bot() {
         let limits = |action| Limits {
-            memory: Some(Limit {
-                max: 1000.0,
-                lasting: Duration::ZERO,
+            memory: Limit {
+                max: Some(1000.0),
                 action,
-            }),
+                ..Limit::default()
+            },
             ..Limits::default()
         };
         let net = |memory_max, limits: &Limits| {

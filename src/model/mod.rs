@@ -12,3 +12,4 @@ pub(crate) mod mutation;
 pub mod nearest;
 pub mod queue;
 pub mod units;
+pub mod usage;

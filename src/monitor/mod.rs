@@ -3,5 +3,6 @@
 
 pub mod advice;
 pub mod availability;
+pub mod open_files;
 pub mod rules;
 pub mod sampler;

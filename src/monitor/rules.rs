@@ -1,30 +1,32 @@
-//! Decides when a threshold has been passed for long enough. Pure.
+//! Decides when a threshold has been passed for long enough, and when it is left again. Pure.
+//!
+//! A level is reached when its threshold was passed at every look for the limit's whole time; one look
+//! below and the time begins anew. It is left when the value has fallen [`MARGIN`] below the threshold, so
+//! that a value which dances around it is told once.
 
 use std::time::Duration;
 
-use crate::model::bot::{Limit, LimitAction, Limits};
 use crate::model::units::{Moment, show_duration, show_size};
+use crate::model::usage::{Activity, Level, LevelChange, Limit, Limits, Measure, Standing, Usage, Warn};
 
-/// One look at a bot's whole process tree.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sample {
-    pub memory_bytes: u64,
-    /// Of one core: 250.0 is two and a half cores.
-    pub cpu_percent: f64,
-}
+/// A level is left below 95 % of its threshold.
+pub const MARGIN: f64 = 0.95;
+/// A step between two whole numbers below this is more than the margin already.
+const SMALL_COUNT: f64 = 20.0;
 
-/// A threshold that was passed for its whole time.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Passed {
-    pub why: String,
-    pub action: LimitAction,
-}
-
-/// What is remembered of one run between two samples.
+/// What is remembered of one run between two looks.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
-    memory: Excess,
-    cpu: Excess,
+    /// The limits that it was judged by last.
+    limits: Option<Limits>,
+    tracks: [Track; Measure::ALL.len()],
+}
+
+/// How one measure stands to its two thresholds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Track {
+    warn: Excess,
+    max: Excess,
 }
 
 /// How long one threshold has been passed.
@@ -33,130 +35,225 @@ enum Excess {
     #[default]
     Below,
     Since(Moment),
-    /// Told once; told again only after it was below.
-    Told,
+    /// For long enough: reached, until it is left.
+    Reached(Moment),
+}
+
+/// The thresholds of one measure as they hold for a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Thresholds {
+    warn: Option<f64>,
+    max: Option<f64>,
 }
 
 impl Watch {
-    /// Judges one sample. Each threshold is told once until the bot was below it again.
-    pub fn judge(&mut self, limits: &Limits, sample: Sample, now: Moment) -> Vec<Passed> {
-        let memory = limits.memory.as_ref().and_then(|limit| {
-            let value = sample.memory_bytes as f64;
-            let lasted = self.memory.note(limit, value, now)?;
-            let (is, max) = (show_size(sample.memory_bytes), show_size(limit.max as u64));
-            Some(passed(
-                limit,
-                format!("memory {is} over limits.memory.max {max}"),
-                lasted,
-            ))
-        });
-        let cpu = limits.cpu.as_ref().and_then(|limit| {
-            let lasted = self.cpu.note(limit, sample.cpu_percent, now)?;
-            let why = format!("cpu {:.0} % over limits.cpu.max {:.0} %", sample.cpu_percent, limit.max);
-            Some(passed(limit, why, lasted))
-        });
-        memory.into_iter().chain(cpu).collect()
+    /// Judges one look: the limits in force, and the levels that were reached or left since the last one.
+    /// `host_memory` bounds a bot without a limit of its own, in bytes.
+    pub fn judge(
+        &mut self,
+        limits: &Limits,
+        host_memory: Option<u64>,
+        usage: &Usage,
+        now: Moment,
+    ) -> (Vec<Standing>, Vec<LevelChange>) {
+        let known = self.limits.replace(limits.clone());
+        let (mut standings, mut changes) = (Vec::new(), Vec::new());
+        for (measure, track) in Measure::ALL.into_iter().zip(&mut self.tracks) {
+            let limit = limits.of(measure);
+            let thresholds = Thresholds::of(measure, limit, host_memory);
+            let mut from = track.level();
+            let is_other = known.as_ref().is_some_and(|known| known.of(measure) != limit);
+            if is_other {
+                *track = Track::default();
+            }
+            if let Some(value) = usage.value(measure) {
+                track.note(measure, thresholds, limit.lasting, value, now);
+            }
+            let to = track.level();
+            if is_other && to >= from {
+                // What was told and done by the old limit is not told and done by this one.
+                from = Level::Ok;
+            }
+            if from != to {
+                let why = if to > from {
+                    let lasted = show_duration(Duration::from_secs(track.lasted(now).as_secs()));
+                    let excess = excess_in_words(measure, limits, thresholds, usage, to);
+                    format!("{excess} for {lasted}")
+                } else if is_other {
+                    format!("limits.{} has changed and is judged anew", measure.word())
+                } else {
+                    recovery_in_words(measure, limits, thresholds, usage, from)
+                };
+                changes.push(LevelChange {
+                    measure,
+                    from,
+                    to,
+                    why,
+                    action: limit.action,
+                });
+            }
+            if thresholds.warn.is_some() || thresholds.max.is_some() {
+                standings.push(standing(measure, limits, thresholds, usage, track));
+            }
+        }
+        (standings, changes)
+    }
+
+    /// Nobody looked for a long time: what was passed before the gap has not been passed without a break.
+    pub fn interrupt(&mut self) {
+        for excess in self
+            .tracks
+            .iter_mut()
+            .flat_map(|track| [&mut track.warn, &mut track.max])
+        {
+            if let Excess::Since(_) = excess {
+                *excess = Excess::Below;
+            }
+        }
     }
 }
 
-fn passed(limit: &Limit, why: String, lasted: Duration) -> Passed {
-    Passed {
-        why: format!("{why} for {}", show_duration(Duration::from_secs(lasted.as_secs()))),
-        action: limit.action,
+impl Thresholds {
+    fn of(measure: Measure, limit: &Limit, host_memory: Option<u64>) -> Thresholds {
+        let of_host = match (measure, limit.warn) {
+            (Measure::Memory, Warn::Share(share)) => host_memory.map(|bytes| bytes as f64 * share),
+            _ => None,
+        };
+        // A process is halted or it is not: there is no level before that.
+        let warn = limit.warn_at().filter(|_| measure != Measure::Halted);
+        Thresholds {
+            warn: warn.or(of_host.filter(|_| limit.max.is_none())),
+            max: limit.max,
+        }
+    }
+}
+
+impl Track {
+    fn note(&mut self, measure: Measure, thresholds: Thresholds, lasting: Duration, value: f64, now: Moment) {
+        for (excess, threshold) in [(&mut self.warn, thresholds.warn), (&mut self.max, thresholds.max)] {
+            match threshold {
+                Some(threshold) => excess.note(measure, threshold, lasting, value, now),
+                None => *excess = Excess::Below,
+            }
+        }
+    }
+
+    fn level(&self) -> Level {
+        match (self.max, self.warn) {
+            (Excess::Reached(_), _) => Level::Max,
+            (_, Excess::Reached(_)) => Level::Warn,
+            _ => Level::Ok,
+        }
+    }
+
+    fn since(&self) -> Option<Moment> {
+        match (self.max, self.warn) {
+            (Excess::Reached(at), _) | (_, Excess::Reached(at)) => Some(at),
+            _ => None,
+        }
+    }
+
+    fn lasted(&self, now: Moment) -> Duration {
+        self.since().map_or(Duration::ZERO, |at| now.since(at))
     }
 }
 
 impl Excess {
-    /// Says how long the limit has been passed, at the moment when that is first long enough.
-    fn note(&mut self, limit: &Limit, value: f64, now: Moment) -> Option<Duration> {
-        if value <= limit.max {
-            *self = Excess::Below;
-            return None;
+    fn note(&mut self, measure: Measure, threshold: f64, lasting: Duration, value: f64, now: Moment) {
+        if value > threshold {
+            let since = match *self {
+                Excess::Below => now,
+                Excess::Since(at) => at,
+                Excess::Reached(_) => return,
+            };
+            *self = if now.since(since) >= lasting {
+                Excess::Reached(since)
+            } else {
+                Excess::Since(since)
+            };
+            return;
         }
-        if *self == Excess::Below {
-            *self = Excess::Since(now);
-        }
-        match *self {
-            Excess::Since(at) if now.since(at) >= limit.lasting => {
-                *self = Excess::Told;
-                Some(now.since(at))
-            }
-            Excess::Since(_) | Excess::Told | Excess::Below => None,
+        let is_step = measure.is_count() && threshold < SMALL_COUNT;
+        match self {
+            Excess::Reached(_) if !is_step && value >= threshold * MARGIN => {}
+            Excess::Below | Excess::Since(_) | Excess::Reached(_) => *self = Excess::Below,
         }
     }
+}
+
+fn standing(measure: Measure, limits: &Limits, thresholds: Thresholds, usage: &Usage, track: &Track) -> Standing {
+    let level = track.level();
+    let (warn, max) = match measure {
+        // What it is held against means nothing to anybody.
+        Measure::Halted => (None, None),
+        _ => (thresholds.warn, thresholds.max),
+    };
+    Standing {
+        measure,
+        warn,
+        max,
+        level,
+        since: track.since(),
+        why: (level != Level::Ok).then(|| excess_in_words(measure, limits, thresholds, usage, level)),
+    }
+}
+
+/// `memory 2.1 GiB over limits.memory.max 2.0 GiB`
+fn excess_in_words(measure: Measure, limits: &Limits, thresholds: Thresholds, usage: &Usage, level: Level) -> String {
+    if measure == Measure::Halted {
+        return match usage.activity {
+            Activity::Stopped => "halted: a signal has stopped its process (state T)",
+            Activity::Stuck => "halted: its process hangs in the kernel (state D)",
+            Activity::Active => "halted",
+        }
+        .to_owned();
+    }
+    let value = usage
+        .value(measure)
+        .map_or_else(|| "unknown".to_owned(), |value| measure.show(value));
+    format!(
+        "{} {value} over {}",
+        name(measure),
+        threshold_in_words(measure, limits, thresholds, level)
+    )
+}
+
+fn threshold_in_words(measure: Measure, limits: &Limits, thresholds: Thresholds, level: Level) -> String {
+    let (part, threshold) = match level {
+        Level::Max => ("max", thresholds.max),
+        Level::Warn | Level::Ok => ("warn", thresholds.warn),
+    };
+    let shown = threshold.map(|value| measure.show(value)).unwrap_or_default();
+    let limit = limits.of(measure);
+    match limit.warn {
+        Warn::Share(share) if part == "warn" && limit.max.is_none() => {
+            let whole = threshold.map_or(0.0, |threshold| threshold / share);
+            format!(
+                "{:.0} % of the host's memory, {}",
+                share * 100.0,
+                show_size(whole as u64)
+            )
+        }
+        _ => format!("limits.{}.{part} {shown}", measure.word()),
+    }
+}
+
+fn name(measure: Measure) -> String {
+    measure.word().replace('_', " ")
+}
+
+/// `memory 1.2 GiB under limits.memory.max 2.0 GiB again`
+fn recovery_in_words(measure: Measure, limits: &Limits, thresholds: Thresholds, usage: &Usage, from: Level) -> String {
+    if measure == Measure::Halted {
+        return "its process is not halted any more".to_owned();
+    }
+    let value = usage
+        .value(measure)
+        .map_or_else(|| "unknown".to_owned(), |value| measure.show(value));
+    let threshold = threshold_in_words(measure, limits, thresholds, from);
+    format!("{} {value} under {threshold} again", name(measure))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limits(max: f64, lasting_s: u64) -> Limits {
-        let limit = Limit {
-            max,
-            lasting: Duration::from_secs(lasting_s),
-            action: LimitAction::Restart,
-        };
-        Limits {
-            memory: Some(limit),
-            cpu: None,
-        }
-    }
-
-    fn told(limits: &Limits, samples: &[(u64, u64)]) -> Vec<u64> {
-        let mut watch = Watch::default();
-        samples
-            .iter()
-            .filter(|(second, bytes)| {
-                let sample = Sample {
-                    memory_bytes: *bytes,
-                    cpu_percent: 0.0,
-                };
-                !watch.judge(limits, sample, Moment(second * 1_000_000)).is_empty()
-            })
-            .map(|(second, _)| *second)
-            .collect()
-    }
-
-    #[test]
-    fn a_threshold_must_be_passed_without_a_break() {
-        let limits = limits(100.0, 10);
-        assert_eq!(told(&limits, &[(0, 101), (5, 101), (10, 101)]), [10]);
-        assert_eq!(
-            told(&limits, &[(0, 101), (5, 99), (10, 101), (15, 101)]),
-            Vec::<u64>::new()
-        );
-        assert_eq!(told(&limits, &[(0, 100), (60, 100)]), Vec::<u64>::new());
-    }
-
-    #[test]
-    fn it_is_told_once_until_it_was_below() {
-        let limits = limits(100.0, 0);
-        assert_eq!(told(&limits, &[(0, 101), (5, 102), (10, 50), (15, 101)]), [0, 15]);
-    }
-
-    #[test]
-    fn the_words_name_value_limit_and_time() {
-        let mut watch = Watch::default();
-        let limits = Limits {
-            memory: None,
-            cpu: Some(Limit {
-                max: 80.0,
-                lasting: Duration::ZERO,
-                action: LimitAction::Alert,
-            }),
-        };
-        let sample = Sample {
-            memory_bytes: 0,
-            cpu_percent: 99.6,
-        };
-        let passed = watch.judge(&limits, sample, Moment(0));
-        let why = "cpu 100 % over limits.cpu.max 80 % for 0s".to_owned();
-        assert_eq!(
-            passed,
-            [Passed {
-                why,
-                action: LimitAction::Alert
-            }]
-        );
-    }
-}
+#[path = "rules_tests.rs"]
+mod tests;

@@ -1,21 +1,26 @@
-//! The thread that measures: every period, the memory and CPU of each bot's whole process tree.
+//! The thread that measures: every period, what each bot's whole process tree uses.
 //!
 //! It looks only at the processes of the bots it was told of, and without any it sleeps until it is
 //! told again. Memory is the sum of resident sizes, so pages that processes share count once each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-use super::rules::{Passed, Sample, Watch};
+use super::open_files::{self, Connections};
+use super::rules::Watch;
 use crate::clock;
 use crate::model::bot::{BotId, Limits, RunId};
+use crate::model::limits::LATE_WAKE;
 use crate::model::units::Moment;
+use crate::model::usage::{Activity, Sample, Usage};
+use crate::run::host_memory::host_memory;
 use crate::run::identity::Stat;
-use crate::run::process_tree::descendants;
+use crate::run::process_tree::processes_below;
 
 /// One run to look at, by its first process.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,31 +31,21 @@ pub struct Target {
     pub limits: Limits,
 }
 
-/// What one pass found of one run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
-    pub bot: BotId,
-    pub run: RunId,
-    pub sample: Sample,
-    pub passed: Vec<Passed>,
-}
-
 /// Starts the sampler. Targets are sent through the result, each list replacing the last; `tell` is
-/// called from the sampler's thread once a run and pass.
-pub fn start(period: Duration, tell: impl Fn(Finding) + Send + 'static) -> io::Result<Sender<Vec<Target>>> {
+/// called from the sampler's thread once a pass.
+pub fn start(period: Duration, tell: impl Fn(Vec<Sample>) + Send + 'static) -> io::Result<Sender<Vec<Target>>> {
     let (sender, queue) = channel();
     std::thread::Builder::new().name("sampler".to_owned()).spawn(move || {
         // Without /proc there is nothing to measure; bots run all the same, their usage unknown.
-        if let Ok(system) = System::new() {
-            sample_all(&queue, period, system, tell);
+        if let Some(sampler) = Sampler::new() {
+            sample_all(&queue, period, sampler, tell);
         }
     })?;
     Ok(sender)
 }
 
-fn sample_all(queue: &Receiver<Vec<Target>>, period: Duration, mut system: System, tell: impl Fn(Finding)) {
+fn sample_all(queue: &Receiver<Vec<Target>>, period: Duration, mut sampler: Sampler, tell: impl Fn(Vec<Sample>)) {
     let mut targets: Vec<Target> = Vec::new();
-    let mut watches: HashMap<RunId, Watch> = HashMap::new();
     let mut next_at = clock::now() + period;
     loop {
         let news = if targets.is_empty() {
@@ -64,13 +59,13 @@ fn sample_all(queue: &Receiver<Vec<Target>>, period: Duration, mut system: Syste
                     next_at = clock::now() + period;
                 }
                 targets = newer;
-                watches.retain(|run, _| targets.iter().any(|target| target.run == *run));
             }
             Err(RecvTimeoutError::Timeout) => {
                 let now = clock::now();
-                for finding in pass(&mut system, &targets, &mut watches, now) {
-                    tell(finding);
+                if now.since(next_at) > LATE_WAKE {
+                    sampler.interrupt();
                 }
+                tell(sampler.pass(&targets, now));
                 next_at = now + period;
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -78,44 +73,203 @@ fn sample_all(queue: &Receiver<Vec<Target>>, period: Duration, mut system: Syste
     }
 }
 
-/// One pass over all targets. CPU is measured between two passes, so a process counts from its second.
-fn pass(system: &mut System, targets: &[Target], watches: &mut HashMap<RunId, Watch>, now: Moment) -> Vec<Finding> {
-    let trees: Vec<Vec<Pid>> = targets.iter().map(|target| tree_of(target.pid)).collect();
-    let all: Vec<Pid> = trees.iter().flatten().copied().collect();
-    let what = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&all), true, what);
-    targets
-        .iter()
-        .zip(&trees)
-        .map(|(target, tree)| {
-            let processes = tree.iter().filter_map(|pid| system.process(*pid));
-            let mut sample = Sample {
-                memory_bytes: 0,
-                cpu_percent: 0.0,
-            };
-            for process in processes {
-                sample.memory_bytes += process.memory();
-                sample.cpu_percent += f64::from(process.cpu_usage());
-            }
-            let watch = watches.entry(target.run.clone()).or_default();
-            let passed = watch.judge(&target.limits, sample, now);
-            Finding {
-                bot: target.bot.clone(),
-                run: target.run.clone(),
-                sample,
-                passed,
-            }
-        })
-        .collect()
+/// Measures, and remembers of each run what the next pass must know.
+pub struct Sampler {
+    system: System,
+    watched: HashMap<RunId, Watched>,
 }
 
-/// All processes of a run. Those that lost their parent hang below the shim, which is the parent of the
-/// bot's first process, so the tree is taken from there; the shim itself does not count.
-fn tree_of(pid: u32) -> Vec<Pid> {
-    let shim = Stat::of(pid).map(|stat| stat.parent);
-    shim.map(descendants)
-        .unwrap_or_default()
-        .into_iter()
-        .map(Pid::from_u32)
-        .collect()
+/// One run between two passes.
+#[derive(Default)]
+struct Watched {
+    watch: Watch,
+    last: Option<Look>,
+}
+
+/// What the last pass saw of a run.
+struct Look {
+    at: Moment,
+    shim: u32,
+    cpu_ticks: u64,
+    /// Bytes that the shim has read in all.
+    output_bytes: Option<u64>,
+}
+
+/// A run's processes as one pass found them.
+struct Tree {
+    shim: u32,
+    first: Stat,
+    processes: Vec<(u32, Stat)>,
+}
+
+impl Sampler {
+    /// None where there is no `/proc` to look into.
+    pub fn new() -> Option<Sampler> {
+        Some(Sampler {
+            system: System::new().ok()?,
+            watched: HashMap::new(),
+        })
+    }
+
+    /// Nobody looked for a long time: what had been passed before has not been passed without a break.
+    fn interrupt(&mut self) {
+        self.watched.values_mut().for_each(|watched| watched.watch.interrupt());
+    }
+
+    /// One pass over all targets. What is measured between two passes is unknown in a run's first one.
+    pub fn pass(&mut self, targets: &[Target], now: Moment) -> Vec<Sample> {
+        let live: HashSet<&RunId> = targets.iter().map(|target| &target.run).collect();
+        self.watched.retain(|run, _| live.contains(run));
+        let trees: Vec<Option<Tree>> = targets.iter().map(|target| self.tree_of(target)).collect();
+        let found = trees.iter().flatten().flat_map(|tree| &tree.processes);
+        let all: Vec<Pid> = found.map(|(pid, _)| Pid::from_u32(*pid)).collect();
+        let what = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
+        self.system
+            .refresh_processes_specifics(ProcessesToUpdate::Some(&all), true, what);
+        let host_memory = host_memory();
+        let connections = Connections::read();
+        let pairs = targets.iter().zip(trees);
+        pairs
+            .filter_map(|(target, tree)| Some(self.sample(target, &tree?, host_memory, &connections, now)))
+            .collect()
+    }
+
+    /// All processes of a run. Those that lost their parent hang below the shim, which is the parent of the
+    /// bot's first process, so the tree is taken from there; the shim itself does not count. None when the
+    /// run is over.
+    fn tree_of(&self, target: &Target) -> Option<Tree> {
+        let first = Stat::of(target.pid)?;
+        let known = self.watched.get(&target.run).and_then(|watched| watched.last.as_ref());
+        // With its shim dead the process hangs below another one, which has more children than this bot's.
+        if known.is_some_and(|last| last.shim != first.parent) {
+            return None;
+        }
+        Some(Tree {
+            shim: first.parent,
+            first,
+            processes: processes_below(first.parent),
+        })
+    }
+
+    fn sample(
+        &mut self,
+        target: &Target,
+        tree: &Tree,
+        host_memory: Option<u64>,
+        connections: &Connections,
+        now: Moment,
+    ) -> Sample {
+        let pids = || tree.processes.iter().map(|(pid, _)| *pid);
+        let watched = self.watched.entry(target.run.clone()).or_default();
+        let look = Look {
+            at: now,
+            shim: tree.shim,
+            cpu_ticks: tree.first.cpu_ticks,
+            output_bytes: read_bytes(tree.shim),
+        };
+        let last = watched.last.replace(look);
+        let look = watched.last.as_ref();
+        let known: Vec<u64> = pids().filter_map(open_files::count).collect();
+        let mut usage = Usage {
+            memory_bytes: 0,
+            cpu_percent: last.as_ref().map(|_| 0.0),
+            open_files: (!known.is_empty()).then(|| known.iter().sum()),
+            threads: tree.processes.iter().map(|(_, stat)| u64::from(stat.threads)).sum(),
+            processes: tree.processes.len() as u64,
+            connections: connections.held_by(pids()),
+            output: last.as_ref().zip(look).and_then(|(last, look)| look.output_since(last)),
+            activity: activity(&tree.first, last.as_ref()),
+        };
+        for process in pids().filter_map(|pid| self.system.process(Pid::from_u32(pid))) {
+            usage.memory_bytes += process.memory();
+            usage.cpu_percent = usage.cpu_percent.map(|sum| sum + f64::from(process.cpu_usage()));
+        }
+        let (standings, changes) = watched.watch.judge(&target.limits, host_memory, &usage, now);
+        Sample {
+            bot: target.bot.clone(),
+            run: target.run.clone(),
+            usage,
+            standings,
+            changes,
+        }
+    }
+}
+
+impl Look {
+    /// Bytes a second that the bot has written on its output since an earlier look.
+    fn output_since(&self, earlier: &Look) -> Option<f64> {
+        let bytes = self.output_bytes?.checked_sub(earlier.output_bytes?)?;
+        let seconds = self.at.since(earlier.at).as_secs_f64();
+        (seconds > 0.0).then(|| bytes as f64 / seconds)
+    }
+}
+
+/// A process may be in state D for an instant at every look, while it reads from a disk; one that hangs
+/// there uses no CPU meanwhile.
+fn activity(first: &Stat, last: Option<&Look>) -> Activity {
+    match first.state {
+        'T' => Activity::Stopped,
+        'D' if last.is_some_and(|last| last.cpu_ticks == first.cpu_ticks) => Activity::Stuck,
+        _ => Activity::Active,
+    }
+}
+
+/// Bytes that a shim has read since its start: the output of its bot, and little else. None where the kernel
+/// does not count, or does not tell this user.
+fn read_bytes(shim: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{shim}/io")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("rchar:"))?;
+    line.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(state: char, cpu_ticks: u64) -> Stat {
+        Stat {
+            state,
+            parent: 1,
+            group: 1,
+            cpu_ticks,
+            threads: 1,
+            start_ticks: 1,
+        }
+    }
+
+    fn look(at_ms: u64, cpu_ticks: u64, output_bytes: Option<u64>) -> Look {
+        Look {
+            at: Moment(at_ms * 1000),
+            shim: 1,
+            cpu_ticks,
+            output_bytes,
+        }
+    }
+
+    #[test]
+    fn only_what_cannot_run_is_halted() {
+        let last = look(0, 7, None);
+        for (state, ticks, known, expected) in [
+            ('S', 7, Some(&last), Activity::Active),
+            ('R', 9, Some(&last), Activity::Active),
+            // Somebody debugs it.
+            ('t', 7, Some(&last), Activity::Active),
+            ('T', 7, Some(&last), Activity::Stopped),
+            ('T', 7, None, Activity::Stopped),
+            ('D', 7, Some(&last), Activity::Stuck),
+            ('D', 8, Some(&last), Activity::Active),
+            ('D', 7, None, Activity::Active),
+        ] {
+            assert_eq!(activity(&stat(state, ticks), known), expected, "{state} {ticks}");
+        }
+    }
+
+    #[test]
+    fn output_is_bytes_a_second_between_two_looks() {
+        let first = look(1000, 0, Some(500));
+        assert_eq!(look(1500, 0, Some(1500)).output_since(&first), Some(2000.0));
+        assert_eq!(look(1500, 0, Some(500)).output_since(&first), Some(0.0));
+        assert_eq!(look(1500, 0, None).output_since(&first), None);
+        assert_eq!(look(1000, 0, Some(900)).output_since(&first), None);
+    }
 }

@@ -57,6 +57,9 @@ pub struct Stat {
     pub state: char,
     pub parent: u32,
     pub group: u32,
+    /// CPU time of all its threads since its start, in clock ticks.
+    pub cpu_ticks: u64,
+    pub threads: u32,
     pub start_ticks: u64,
 }
 
@@ -75,6 +78,8 @@ impl Stat {
             state: fields.first()?.chars().next()?,
             parent: fields.get(1)?.parse().ok()?,
             group: fields.get(2)?.parse().ok()?,
+            cpu_ticks: fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?,
+            threads: fields.get(17)?.parse().ok()?,
             start_ticks: fields.get(19)?.parse().ok()?,
         })
     }
@@ -103,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_name_full_of_parentheses_does_not_confuse() {
-        let text = "7 (a) b) R 1 7 7 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
+        let text = "7 (a) b) R 1 7 7 0 -1 4194304 1 0 0 0 5 6 0 0 20 0 3 0 4242 1 1";
         let stat = Stat::parse(text).unwrap();
         assert_eq!(
             stat,
@@ -111,6 +116,8 @@ mod tests {
                 state: 'R',
                 parent: 1,
                 group: 7,
+                cpu_ticks: 11,
+                threads: 3,
                 start_ticks: 4242
             }
         );

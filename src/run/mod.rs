@@ -3,6 +3,7 @@
 
 pub mod delegation;
 pub mod handover;
+pub mod host_memory;
 pub mod identity;
 pub mod inheritance;
 pub mod leaf;

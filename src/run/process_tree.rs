@@ -1,5 +1,6 @@
 //! Who descends from whom, as `/proc` tells it.
 
+use std::collections::HashSet;
 use std::fs;
 
 use super::identity::Stat;
@@ -7,15 +8,21 @@ use super::identity::Stat;
 /// All living descendants of `root`, children before their own children. Zombies are left out: they
 /// hold nothing but a pid.
 pub fn descendants(root: u32) -> Vec<u32> {
+    processes_below(root).into_iter().map(|(pid, _)| pid).collect()
+}
+
+/// The same, each with its line of the process table.
+pub fn processes_below(root: u32) -> Vec<(u32, Stat)> {
     let mut found = Vec::new();
+    let mut seen = HashSet::new();
     let mut open = children(root);
     while let Some(pid) = open.pop() {
-        if found.contains(&pid) {
+        if !seen.insert(pid) {
             continue;
         }
         open.extend(children(pid));
-        if Stat::of(pid).is_some_and(|stat| !stat.is_zombie()) {
-            found.push(pid);
+        if let Some(stat) = Stat::of(pid).filter(|stat| !stat.is_zombie()) {
+            found.push((pid, stat));
         }
     }
     found

@@ -15,6 +15,7 @@ use super::recipe::differs;
 use super::reload::placeholder;
 use super::snapshot::Stage;
 use crate::model::bot::{BotId, RunId, Wanted};
+use crate::model::units::Stamp;
 
 impl<H: Host> Supervisor<H> {
     /// Takes up the home as it is. Nothing is started, and no command is read, before everything that
@@ -90,7 +91,10 @@ impl<H: Host> Supervisor<H> {
         if let Some(line) = &found.shown {
             member.seen.connected = line.connected;
             member.seen.status_text = line.status_text.clone();
-            member.seen.heartbeat_at = line.heartbeat_at.map(crate::model::units::Stamp::from_unix_ms);
+            if let (Some(since), true) = (line.state_since, line.state == member.bot.state().word()) {
+                member.state_since = Stamp::from_unix_ms(since);
+            }
+            member.seen.heartbeat_at = line.heartbeat_at.map(Stamp::from_unix_ms);
         }
         member.seen.suits = found.live().and_then(|live| live.suits.clone());
         let is_counted = found.is_counted();
@@ -157,6 +161,7 @@ impl<H: Host> Supervisor<H> {
 
     /// A bot that was removed while no supervisor ran, and of which something lives.
     fn add_removed(&mut self, bot: &BotId) {
+        let state_since = self.host.stamp();
         let member = Member {
             index: u32::MAX,
             desired: Wanted::Down,
@@ -173,6 +178,7 @@ impl<H: Host> Supervisor<H> {
             counted: Counted::default(),
             noted: Ledger::default(),
             undecided: Vec::new(),
+            state_since,
         };
         self.fleet.insert(bot.clone(), member);
     }

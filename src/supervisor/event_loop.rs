@@ -6,16 +6,17 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use crate::model::bot::{BotId, End, LimitAction, RunId, State};
+use crate::model::bot::{BotId, End, RunId, State};
 use crate::model::fact::Fact;
 use crate::model::limits::{LATE_WAKE, SPAWN_TIME_MAX};
 use crate::model::message::Envelope;
 use crate::model::units::{Moment, Stamp};
 
-use super::fleet::{Fleet, Member, Usage};
+use super::capacity::Budget;
+use super::fleet::{Fleet, Member};
 use super::host::{Configuration, Host};
 use super::leave::Parting;
-use super::machine::{Event, Phase, SpawnFailure, Stage as StopStage, StopMode, Then};
+use super::machine::{Event, Phase, SpawnFailure, Stage as StopStage, StopMode};
 use super::measure::Tally;
 use super::news::{News, Pace};
 use super::snapshot::{self, Stage};
@@ -25,6 +26,7 @@ pub struct Supervisor<H: Host> {
     pub(super) host: H,
     pub(super) fleet: Fleet<H::Posted>,
     pub(super) pace: Pace,
+    pub(super) budget: Budget,
     pub(super) stage: Stage,
     pub(super) parting: Parting,
     pub(super) identity: snapshot::Supervisor,
@@ -56,6 +58,8 @@ pub struct Supervisor<H: Host> {
     pub(super) published_at: Moment,
     /// Whom to sample, or by which limits, is not what the sampler was told last.
     pub(super) targets_changed: bool,
+    /// There may be room now for bots that wait for it.
+    pub(super) room_changed: bool,
 }
 
 /// News that one turn takes from its queue before it looks at deadlines.
@@ -69,6 +73,7 @@ impl<H: Host> Supervisor<H> {
             host,
             fleet: Fleet::default(),
             pace: Pace::default(),
+            budget: Budget::default(),
             stage: Stage::Adopting,
             parting: Parting::default(),
             identity,
@@ -92,6 +97,7 @@ impl<H: Host> Supervisor<H> {
             publish_at: Some(now),
             published_at: Moment(0),
             targets_changed: false,
+            room_changed: false,
         }
     }
 
@@ -224,29 +230,7 @@ impl<H: Host> Supervisor<H> {
                 let at = self.host.stamp();
                 self.ended(&bot, run, end, at);
             }
-            News::Usage {
-                bot,
-                run,
-                memory_bytes,
-                cpu_percent,
-            } => {
-                if let Some(member) = self
-                    .fleet
-                    .get_mut(&bot)
-                    .filter(|member| member.bot.live_run() == Some(&run))
-                {
-                    member.seen.usage = Some(Usage {
-                        memory_bytes,
-                        cpu_percent,
-                    });
-                    self.touch();
-                }
-                self.usage_came();
-                self.look_after_at_times();
-            }
-            // The next supervisor finds it passed as well.
-            News::LimitPassed { .. } if self.stage == Stage::Leaving => {}
-            News::LimitPassed { bot, run, why, action } => self.limit_passed(&bot, run, why, action),
+            News::Sampled(samples) => self.sampled(samples),
             // While the loop stops, a reload would start what is to go down.
             News::Reload => {
                 if self.stage == Stage::Running
@@ -336,47 +320,10 @@ impl<H: Host> Supervisor<H> {
         self.apply(bot, Event::Exited { run, end });
     }
 
-    fn limit_passed(&mut self, bot: &BotId, run: RunId, why: String, action: LimitAction) {
-        if !self.is_live(bot, &run) {
-            return;
-        }
-        self.fact(
-            bot,
-            Some(run.clone()),
-            "limit",
-            &format!("{why}; action {}", action.word()),
-        );
-        self.host.warn(&format!("{bot}: {why}; action {}", action.word()));
-        self.host.audit(&format!("limit {}", action.word()), bot, &why);
-        match action {
-            LimitAction::Alert => {
-                if let Some(member) = self.fleet.get_mut(bot) {
-                    member.seen.note = Some(why);
-                }
-                self.touch();
-            }
-            LimitAction::Restart => self.apply(
-                bot,
-                Event::Unhealthy {
-                    run,
-                    why,
-                    then: Then::Restart,
-                },
-            ),
-            LimitAction::Stop => self.apply(
-                bot,
-                Event::Unhealthy {
-                    run,
-                    why,
-                    then: Then::GiveUp,
-                },
-            ),
-        }
-    }
-
     /// Does everything that is possible now: reads mail, starts what may start, publishes.
     pub(super) fn settle(&mut self) {
         self.read_some();
+        self.admit();
         self.launch_due();
         self.record();
         self.pass_on();
@@ -427,6 +374,8 @@ impl<H: Host> Supervisor<H> {
     /// Takes over what concerns the whole home.
     pub(super) fn take(&mut self, configuration: &Configuration) {
         self.pace = configuration.pace.clone();
+        self.budget = configuration.budget.clone();
+        self.room_changed = true;
         self.blocked = (configuration.blocked, configuration.blocked_permanent);
     }
 

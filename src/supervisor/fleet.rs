@@ -7,11 +7,12 @@ use crate::log::Mask;
 use crate::model::bot::{BotId, End, Oom, RunId, Secret, Wanted};
 use crate::model::message::Envelope;
 use crate::model::units::{Moment, Stamp};
+use crate::model::usage::{Level, Standing, Usage};
 
 use super::host::BoxCounts;
 use super::ledger::Ledger;
 use super::machine::{Bot, Phase, Policy, deadline};
-use super::snapshot::{BotStatus, LastExit};
+use super::snapshot::{BotStatus, LastExit, LimitStatus};
 
 /// One bot under supervision. `P` is how its host names a posted message.
 pub struct Member<P> {
@@ -27,6 +28,8 @@ pub struct Member<P> {
     pub place: Place,
     pub bot: Bot,
     pub seen: Seen<P>,
+    /// Since when it is in its state.
+    pub state_since: Stamp,
     /// Negative answers to messages that the bot still holds without a mark.
     pub undecided: Vec<Envelope>,
     pub counted: Counted,
@@ -97,6 +100,8 @@ pub struct Seen<P> {
     pub kernel: Vec<String>,
     /// What the bot says of itself, masked.
     pub status_text: Option<String>,
+    /// The limits in force, and how far each is passed.
+    pub standings: Vec<Standing>,
     pub poll: Poll<P>,
     /// The word of its shutdown, withdrawn at its end: the next run must not take it for its own.
     pub shutdown: Vec<P>,
@@ -123,12 +128,6 @@ pub enum Speaks {
     Ready,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Usage {
-    pub memory_bytes: u64,
-    pub cpu_percent: f64,
-}
-
 /// The questions for status that a run was asked.
 pub struct Poll<P> {
     pub next_at: Option<Moment>,
@@ -150,6 +149,7 @@ impl<P> Default for Seen<P> {
             usage: None,
             kernel: Vec::new(),
             status_text: None,
+            standings: Vec::new(),
             poll: Poll {
                 next_at: None,
                 asked: None,
@@ -220,10 +220,10 @@ impl<P> Member<P> {
     }
 
     /// Why it is in its state. While it is being stopped a survivor is the news; else the state's own
-    /// reason comes before what was noted of its limits.
+    /// reason comes before the limits that are passed.
     pub fn reason(&self) -> Option<String> {
         let of_state = self.bot.reason(&self.policy);
-        let note = self.seen.note.clone();
+        let note = self.seen.note.clone().or_else(|| self.excess());
         match &self.bot.phase {
             Phase::Stopping { .. } => note.or(of_state),
             Phase::Down(_)
@@ -234,6 +234,14 @@ impl<P> Member<P> {
             | Phase::GaveUp { .. }
             | Phase::Held { .. } => of_state.or(note),
         }
+    }
+
+    /// The limits that are passed, the gravest first.
+    fn excess(&self) -> Option<String> {
+        let of = |level| self.seen.standings.iter().filter(move |it| it.level == level);
+        let passed = of(Level::Max).chain(of(Level::Warn));
+        let all: Vec<&str> = passed.filter_map(|it| it.why.as_deref()).collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     /// This bot's line of the snapshot. `now` and `stamp` are the same moment on both clocks.
@@ -250,6 +258,7 @@ impl<P> Member<P> {
             | Phase::Stopping { .. } => None,
         };
         let live = self.bot.live_run();
+        let usage = live.and(self.seen.usage);
         BotStatus {
             id: self.policy.spec.id.to_string(),
             index: self.index,
@@ -264,8 +273,15 @@ impl<P> Member<P> {
             restarts: self.bot.restarts,
             last_exit: self.seen.last_end.as_ref().map(|(end, at)| last_exit(end, *at)),
             next_restart_at: next_at.map(|at| on_wall(at).unix_ms()),
-            memory_bytes: live.and(self.seen.usage).map(|usage| usage.memory_bytes),
-            cpu_percent: live.and(self.seen.usage).map(|usage| usage.cpu_percent),
+            memory_bytes: usage.map(|usage| usage.memory_bytes),
+            cpu_percent: usage.and_then(|usage| usage.cpu_percent),
+            open_files: usage.and_then(|usage| usage.open_files),
+            threads: usage.map(|usage| usage.threads),
+            processes: usage.map(|usage| usage.processes),
+            connections: usage.and_then(|usage| usage.connections),
+            output_bytes_per_s: usage.and_then(|usage| usage.output).map(|rate| rate as u64),
+            limits: self.seen.standings.iter().map(|it| limit_status(it, on_wall)).collect(),
+            state_since: Some(self.state_since.unix_ms()),
             heartbeat_at: live.and(self.seen.heartbeat_at).map(Stamp::unix_ms),
             inbox_new: Some(self.seen.counts.inbox_new),
             inbox_cur: Some(self.seen.counts.inbox_cur),
@@ -284,6 +300,16 @@ impl<P> Member<P> {
 
 /// What the kernel kills with.
 const SIGKILL: i32 = 9;
+fn limit_status(standing: &Standing, on_wall: impl Fn(Moment) -> Stamp) -> LimitStatus {
+    LimitStatus {
+        what: standing.measure.word().to_owned(),
+        warn: standing.warn,
+        max: standing.max,
+        level: standing.level.word().to_owned(),
+        since: standing.since.map(|at| on_wall(at).unix_ms()),
+        why: standing.why.clone(),
+    }
+}
 
 fn last_exit(end: &End, at: Stamp) -> LastExit {
     let (code, signal) = match end {

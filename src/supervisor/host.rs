@@ -11,6 +11,7 @@ use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp};
 use crate::spool::{Buried, RunEnd, Settled};
 
+use super::capacity::Budget;
 use super::ledger::Ledger;
 use super::machine::{Hold, SpawnFailure};
 use super::news::{News, Pace};
@@ -36,6 +37,7 @@ pub struct Configured {
 #[derive(Clone, Debug)]
 pub struct Configuration {
     pub pace: Pace,
+    pub budget: Budget,
     pub bots: Vec<Configured>,
     pub blocked: u64,
     pub blocked_permanent: u64,
@@ -209,7 +211,7 @@ pub trait Host {
     fn warn(&mut self, line: &str);
 }
 
-/// A bot whose memory and CPU are to be sampled: its process tree hangs below the shim.
+/// A bot whose use of the host is to be sampled: its process tree hangs below the shim.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UsageTarget {
     pub bot: BotId,

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::run::record::{self, RecordError};
 
 const LEDGER_VERSION: u32 = 1;
-const NAME: &str = "ledger.json";
+/// Its name in a bot's folder below `run/`.
+pub const NAME: &str = "ledger.json";
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -14,7 +14,8 @@
 //!
 //! Invariants, asserted by seeded walks below: at most one live run; signals go only to the live
 //! run; news of an older run changes nothing; a spawn that nobody asked for comes only from
-//! `Waiting`, or from `GaveUp` and `Held` when their deadline or condition has come; what is wanted
+//! `Waiting`, or from `GaveUp` and `Held` when their deadline or condition has come, and only where there
+//! is room for it; what is wanted
 //! down is never `Starting`, `Running` or `Waiting`; a run that ends unasked, or is stopped because
 //! it is unhealthy, goes through `Failures` like any other failure.
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -81,6 +82,7 @@ pub fn step(bot: Bot, policy: &Policy, event: Event, tick: &Tick) -> (Bot, Vec<E
         Event::Extend { run, length } => turn.extend(&run, length),
         Event::Exited { run, end } => turn.exited(&run, end),
         Event::Resume => turn.resume(),
+        Event::Room => turn.room(),
         Event::ClockJumped => turn.clock_jumped(),
         Event::DeadlinePassed => turn.deadline_passed(),
     }
@@ -122,6 +124,13 @@ impl Turn<'_> {
         }
     }
 
+    /// Who waits for room asks for it again.
+    fn room(&mut self) {
+        if self.bot.is_without_room() {
+            self.spawn();
+        }
+    }
+
     fn start_fresh(&mut self) {
         self.bot.failures = Failures::default();
         self.spawn();
@@ -135,14 +144,23 @@ impl Turn<'_> {
             };
             return;
         }
+        if let Err(why) = &self.tick.room {
+            self.bot.phase = Phase::Held {
+                hold: Hold::NoCapacity(why.clone()),
+                until: None,
+            };
+            return;
+        }
         let run = self.tick.next_run.clone();
         self.effects.push(Effect::Spawn { run: run.clone() });
         self.bot.phase = Phase::Spawning { run };
     }
 
     fn respawn(&mut self) {
-        self.bot.restarts = self.bot.restarts.saturating_add(1);
         self.spawn();
+        if let Phase::Spawning { .. } = self.bot.phase {
+            self.bot.restarts = self.bot.restarts.saturating_add(1);
+        }
     }
 
     /// Ends whatever is alive because somebody asked.
@@ -151,7 +169,7 @@ impl Turn<'_> {
             Phase::Down(_) => {}
             Phase::Waiting { .. } | Phase::GaveUp { .. } => self.bot.phase = Phase::Down(Rest::Asked),
             Phase::Held {
-                hold: Hold::Unsupported(_) | Hold::PreviousAlive { .. },
+                hold: Hold::Unsupported(_) | Hold::PreviousAlive { .. } | Hold::NoCapacity(_),
                 ..
             } => {
                 self.bot.phase = Phase::Down(Rest::Asked);

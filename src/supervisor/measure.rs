@@ -122,13 +122,4 @@ impl<H: Host> Supervisor<H> {
             self.record_pass(now);
         }
     }
-
-    /// A run was measured: the first one of a pass has the pass recorded.
-    pub(super) fn usage_came(&mut self) {
-        let now = self.host.now();
-        let period = self.pace.sampling_period.unwrap_or_default();
-        if self.tally.recorded_at.is_none_or(|at| now.since(at) >= period / 2) {
-            self.record_pass(now);
-        }
-    }
 }

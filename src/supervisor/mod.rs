@@ -3,6 +3,7 @@
 
 mod adopt;
 pub mod backoff;
+pub mod capacity;
 mod ends;
 pub mod environment;
 pub mod event_loop;
@@ -35,6 +36,7 @@ mod survey;
 mod tell;
 pub mod traffic;
 mod upkeep;
+mod usage;
 #[cfg(test)]
 mod walks;
 pub mod watch;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::model::bot::{BotId, End, LimitAction, RunId};
+use crate::model::bot::{BotId, End, RunId};
+use crate::model::usage::Sample;
 
 use super::machine::{SpawnFailure, StopMode};
 use super::shims::Token;
@@ -39,18 +40,8 @@ pub enum News {
         run: RunId,
         end: End,
     },
-    Usage {
-        bot: BotId,
-        run: RunId,
-        memory_bytes: u64,
-        cpu_percent: f64,
-    },
-    LimitPassed {
-        bot: BotId,
-        run: RunId,
-        why: String,
-        action: LimitAction,
-    },
+    /// One pass of the sampler, with all that it found.
+    Sampled(Vec<Sample>),
     Reload,
     Stop(StopMode),
     /// A shim has something to be looked at.

@@ -4,6 +4,7 @@
 use crate::model::bot::{BotId, End, RunId, State};
 use crate::model::limits::SPAWN_TIME_MAX;
 
+use super::capacity::has_place;
 use super::environment::secrets_of;
 use super::event_loop::Supervisor;
 use super::fleet::{Discretion, Place};
@@ -18,7 +19,9 @@ impl<H: Host> Supervisor<H> {
         let tick = Tick {
             now: self.host.now(),
             next_run: self.host.new_run(),
+            room: self.room_for(bot),
         };
+        let stamp = self.host.stamp();
         let Some(member) = self.fleet.get_mut(bot) else { return };
         let before = member.bot.clone();
         let (after, effects) = step(before.clone(), &member.policy, event, &tick);
@@ -37,7 +40,14 @@ impl<H: Host> Supervisor<H> {
         );
         let changed = before != member.bot;
         let is_new_run = member.bot.live_run().is_some() && before.live_run() != member.bot.live_run();
-        let announce = before.state() != state || is_new_run || (state == State::Held && changed);
+        // What is missing may change often while it waits; only its wait is news.
+        let is_still_waiting = before.is_without_room() && member.bot.is_without_room();
+        let is_held_anew = state == State::Held && changed && !is_still_waiting;
+        let announce = before.state() != state || is_new_run || is_held_anew;
+        if before.state() != state {
+            member.state_since = stamp;
+        }
+        self.room_changed |= has_place(&before) && !has_place(&member.bot);
         let run = member.bot.live_run().cloned();
         if announce {
             self.fact(bot, run.clone(), state.word(), reason.as_deref().unwrap_or(""));

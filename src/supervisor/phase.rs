@@ -108,6 +108,8 @@ pub enum Hold {
     PreviousAlive { pid: u32 },
     /// Somebody holds the bot's lock, and who that is cannot be made out.
     Unproven(String),
+    /// The home's budget has no room for it.
+    NoCapacity(String),
 }
 
 /// What a shim could not do.
@@ -174,6 +176,8 @@ pub enum Event {
     },
     /// A supervisor has started, and this bot is wanted up: what an earlier one counted still counts.
     Resume,
+    /// There may be room for a bot that was held for want of it.
+    Room,
     /// The machine slept or the loop was late: nothing heard meanwhile must count against the bot.
     ClockJumped,
     DeadlinePassed,
@@ -212,11 +216,13 @@ impl Policy {
     }
 }
 
-/// The moment of a step, and the id that a spawn in it will use.
+/// The moment of a step, the id that a spawn in it will use, and whether there is room for one.
 #[derive(Clone, Debug)]
 pub struct Tick {
     pub now: Moment,
     pub next_run: RunId,
+    /// The error is why a run may not start now, in one line.
+    pub room: Result<(), String>,
 }
 
 impl Bot {
@@ -239,6 +245,17 @@ impl Bot {
             | Phase::Stopping { run, .. } => Some(run),
             Phase::Down(_) | Phase::Waiting { .. } | Phase::GaveUp { .. } | Phase::Held { .. } => None,
         }
+    }
+
+    /// Whether it is held until the home's budget has room for it.
+    pub fn is_without_room(&self) -> bool {
+        matches!(
+            &self.phase,
+            Phase::Held {
+                hold: Hold::NoCapacity(_),
+                ..
+            }
+        )
     }
 
     /// The word that tables and JSON show.
@@ -281,7 +298,7 @@ impl Bot {
             },
             Phase::Waiting { why, .. } | Phase::GaveUp { why, .. } => Some(why.clone()),
             Phase::Held { hold, .. } => Some(match hold {
-                Hold::Unsupported(why) | Hold::Unproven(why) => why.clone(),
+                Hold::Unsupported(why) | Hold::Unproven(why) | Hold::NoCapacity(why) => why.clone(),
                 Hold::PreviousAlive { pid } => format!("previous run still alive (pid {pid})"),
             }),
         }

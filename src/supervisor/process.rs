@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::clock;
-use crate::config::{Settings, bot_spec, read_supervisor};
+use crate::config::{BudgetSettings, Memory, Settings, bot_spec, read_supervisor};
 use crate::home::Home;
 use crate::model::bot::{BotId, RunId};
 use crate::model::fact::Fact;
@@ -19,12 +19,14 @@ use crate::model::metric::MetricRow;
 use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp, show_size};
 use crate::run::delegation::Delegation;
+use crate::run::host_memory::host_memory;
 use crate::run::identity::boot_id;
 use crate::run::record::read_run;
 use crate::run::remains;
 use crate::spool::{Buried, Durability, Entry, Mailbox, Posted, Poster, RunEnd, Settled, Shared, Writer};
 use crate::store::{Access, AuditEntry, Store};
 
+use super::capacity::Budget;
 use super::environment::Account;
 use super::host::{BoxCounts, Configuration, Configured, Found, Host, Launch, Mail, UsageTarget};
 use super::ledger::{self, Ledger};
@@ -79,6 +81,8 @@ pub struct ProcessHost {
     /// `env` of multibot.yaml, likewise.
     pub(super) env: BTreeMap<String, String>,
     pace: Pace,
+    /// `budget` and `max_bots`, likewise.
+    budget: Budget,
     /// What is wrong with multibot.yaml now.
     settings_fault: Option<String>,
     /// Why not every mailbox is watched, once one is not.
@@ -116,6 +120,7 @@ impl ProcessHost {
             defaults: Settings::new(),
             env: BTreeMap::new(),
             pace: Pace::default(),
+            budget: Budget::default(),
             settings_fault: None,
             blindness,
             own_inode,
@@ -148,6 +153,19 @@ impl ProcessHost {
             wanted: record.wanted,
             spec,
         }
+    }
+}
+
+/// A share of memory is one of what there is now.
+fn budget_of(settings: &BudgetSettings) -> Budget {
+    let memory_bytes = settings.memory.and_then(|memory| match memory {
+        Memory::Bytes(bytes) => Some(bytes),
+        Memory::Share(share) => host_memory().map(|bytes| (bytes as f64 * share) as u64),
+    });
+    Budget {
+        memory_bytes,
+        cpu_percent: settings.cpu_percent,
+        max_bots: settings.max_bots,
     }
 }
 
@@ -189,6 +207,7 @@ impl Host for ProcessHost {
                     sampling_period: settings.sampling_period,
                 };
                 self.parts.recorder.keep(settings.history);
+                self.budget = budget_of(&settings.budget);
                 self.settings_fault = None;
             }
             // A slip in a file must not take the operator's stop away: what was read last goes on.
@@ -212,6 +231,7 @@ impl Host for ProcessHost {
             .map_err(|error| error.to_string())?;
         Ok(Configuration {
             pace: self.pace.clone(),
+            budget: self.budget.clone(),
             bots: records
                 .into_iter()
                 .map(|record| self.configured(record, &mut tokens))

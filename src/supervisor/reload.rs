@@ -72,6 +72,7 @@ impl<H: Host> Supervisor<H> {
             self.host.warn(&format!("{bot}: {error}"));
         }
         let policy = policy_of(&configured);
+        let state_since = self.host.stamp();
         let member = Member {
             index: configured.index,
             desired: configured.wanted,
@@ -85,6 +86,7 @@ impl<H: Host> Supervisor<H> {
             counted: Counted::default(),
             noted: Ledger::default(),
             undecided: Vec::new(),
+            state_since,
         };
         self.fleet.insert(bot.clone(), member);
         self.handle(News::Counts(bot.clone()));
@@ -117,7 +119,7 @@ impl<H: Host> Supervisor<H> {
         member.recipe = configured.recipe;
         member.place = Place::Configured;
         // What was told of the old limits is no longer so.
-        member.seen.note = None;
+        member.seen.standings.clear();
         let is_desired = member.is_desired();
         // Deadlines and limits follow the policy while the process stays.
         self.targets_changed = true;

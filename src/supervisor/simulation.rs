@@ -6,6 +6,7 @@
 //! when a test moves it.
 
 mod adoption;
+mod capacity;
 mod commands;
 mod health;
 mod inboxes;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::capacity::Budget;
 use super::event_loop::Supervisor;
 use super::host::{BoxCounts, Configuration, Configured, Found, Host, Launch, Mail, Remnant, UsageTarget};
 use super::ledger::Ledger;
@@ -39,6 +41,7 @@ use crate::model::message::{Envelope, Kind};
 use crate::model::metric::MetricRow;
 use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp};
+use crate::model::usage::{LevelChange, Sample, Usage};
 use crate::run::identity::Identity;
 use crate::spool::{Buried, RunEnd, Settled};
 
@@ -82,6 +85,21 @@ fn bot(name: &str, index: u32) -> Configured {
         token: None,
         recipe: "1:plain".to_owned(),
     }
+}
+
+/// A pass of the sampler that found this of one bot.
+fn sampled(bot: &str, run: RunId, memory_bytes: u64, changes: Vec<LevelChange>) -> News {
+    let usage = Usage {
+        memory_bytes,
+        ..Usage::default()
+    };
+    News::Sampled(vec![Sample {
+        bot: id_of(bot),
+        run,
+        usage,
+        standings: Vec::new(),
+        changes,
+    }])
 }
 
 /// How the shims of a bot behave.
@@ -166,6 +184,7 @@ type Recovery = (BotId, Option<RunId>, Option<(RunId, RunEnd)>);
 struct World {
     now: Moment,
     pace: Pace,
+    budget: Budget,
     configured: Result<Vec<Configured>, String>,
     manners: BTreeMap<BotId, Manner>,
     shims: BTreeMap<RunId, Shim>,
@@ -213,6 +232,7 @@ impl World {
         World {
             now: Moment(1_000_000_000),
             pace: Pace::default(),
+            budget: Budget::default(),
             configured: Ok(configured),
             manners: BTreeMap::new(),
             shims: BTreeMap::new(),
@@ -370,6 +390,7 @@ impl Host for World {
     fn load(&mut self) -> Result<Configuration, String> {
         Ok(Configuration {
             pace: self.pace.clone(),
+            budget: self.budget.clone(),
             bots: self.configured.clone()?,
             blocked: 0,
             blocked_permanent: 0,
@@ -377,7 +398,8 @@ impl Host for World {
     }
 
     fn survey(&mut self, bots: &[BotId]) -> Vec<Found> {
-        let known: BTreeSet<BotId> = bots.iter().chain(self.records.keys()).cloned().collect();
+        let ever = self.records.keys().chain(self.ledgers.keys());
+        let known: BTreeSet<BotId> = bots.iter().chain(ever).cloned().collect();
         let found = known.into_iter().filter_map(|bot| {
             let remnant = self.remnant_of(&bot);
             let is_meant = bots.contains(&bot) || matches!(remnant, Remnant::Alive { .. });
@@ -710,6 +732,10 @@ impl Simulation {
             }
         }
         self.world().now = until;
+    }
+
+    fn sample(&mut self, bot: &str, run: RunId, memory_bytes: u64, changes: Vec<LevelChange>) {
+        self.hear(sampled(bot, run, memory_bytes, changes));
     }
 
     fn hear(&mut self, news: News) {

@@ -186,8 +186,6 @@ pub struct LimitStatus {
     pub what: String,
     pub warn: Option<f64>,
     pub max: Option<f64>,
-    /// What the kernel enforces of it, as written: `memory.max 512.0 MiB`.
-    pub kernel: Option<String>,
     /// `ok`, `warn` or `max`.
     pub level: String,
     /// Since when it is at this level.

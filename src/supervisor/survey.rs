@@ -128,7 +128,9 @@ impl ProcessHost {
             .into_iter()
             .flatten()
             .flatten();
-        let named = dirs.filter(|dir| dir.path().join("run.json").exists());
+        // One that never came to be has left a ledger alone.
+        let left = |dir: &fs::DirEntry| ["run.json", ledger::NAME].map(|name| dir.path().join(name).exists());
+        let named = dirs.filter(|dir| left(dir).contains(&true));
         named.filter_map(|dir| dir.file_name().to_str()?.parse().ok()).collect()
     }
 

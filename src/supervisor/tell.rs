@@ -1,11 +1,11 @@
-//! What the loop tells the world of itself: the snapshot, and whom to sample.
+//! What the loop tells the world of itself: the snapshot, and the history.
 
 use crate::model::bot::{BotId, RunId, State};
 use crate::model::fact::Fact;
 use crate::model::limits::SNAPSHOT_INTERVAL;
 
 use super::event_loop::Supervisor;
-use super::host::{Host, UsageTarget};
+use super::host::Host;
 use super::snapshot::{SNAPSHOT_VERSION, Snapshot, Stage};
 
 /// The history explains; it does not archive what bots say.
@@ -36,6 +36,7 @@ impl<H: Host> Supervisor<H> {
         }
         self.identity.stage = self.stage;
         self.identity.notes = self.host.notes();
+        self.identity.capacity = self.budget.shown(self.promised());
         let snapshot = Snapshot {
             schema: SNAPSHOT_VERSION,
             generated_at: stamp.unix_ms(),
@@ -83,20 +84,5 @@ impl<H: Host> Supervisor<H> {
         if !self.passing.is_empty() {
             self.host.pass_on(std::mem::take(&mut self.passing));
         }
-    }
-
-    pub(super) fn usage_targets(&self) -> Vec<UsageTarget> {
-        self.fleet
-            .members()
-            .filter_map(|(bot, member)| {
-                let (run, pid) = (member.bot.live_run()?, member.seen.pid?);
-                Some(UsageTarget {
-                    bot: bot.clone(),
-                    run: run.clone(),
-                    pid,
-                    limits: member.policy.spec.limits.clone(),
-                })
-            })
-            .collect()
     }
 }

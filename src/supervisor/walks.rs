@@ -93,12 +93,13 @@ impl World {
     fn news(&mut self, dice: &mut Dice) -> Event {
         let stale = self.old.last().cloned();
         let live = self.live.first().cloned();
-        match dice.below(16) {
+        match dice.below(17) {
             0 => Event::WantUp,
             15 => live.map_or(Event::DeadlinePassed, |run| Event::Extend {
                 run,
                 length: Duration::from_secs(dice.below(20_000)),
             }),
+            16 => Event::Room,
             14 => self.next_supervisor(dice),
             1 => Event::WantDown(if dice.one_in(2) {
                 StopMode::Forced
@@ -199,6 +200,16 @@ fn assert_rules(before: &Bot, after: &Bot, event: &Event, effects: &[Effect], po
             );
             assert!(may, "an unasked spawn from {:?}", before.phase);
         }
+        if *event == Event::Room {
+            let waited = matches!(
+                before.phase,
+                Phase::Held {
+                    hold: Hold::NoCapacity(_),
+                    ..
+                }
+            );
+            assert!(waited, "room made a spawn from {:?}", before.phase);
+        }
     }
     for effect in effects {
         if let Effect::Terminate { run } | Effect::Kill { run } = effect {
@@ -260,13 +271,20 @@ fn walk(seed: u64, steps: u32) {
             Some(at) if event == Event::DeadlinePassed => world.now = world.now.max(at),
             _ => world.now = world.now + Duration::from_millis(dice.below(3000)),
         }
+        let room = if dice.one_in(6) {
+            Err("no capacity".to_owned())
+        } else {
+            Ok(())
+        };
         let tick = Tick {
             now: world.now,
             next_run: run_id(world.next_run),
+            room,
         };
         let before = bot.clone();
         let (after, effects) = step(bot, &policy, event.clone(), &tick);
         assert_rules(&before, &after, &event, &effects, &policy, &world);
+        assert!(tick.room.is_ok() || effects.iter().all(|it| !matches!(it, Effect::Spawn { .. })));
         if event == Event::DeadlinePassed && deadline(&before, &policy).is_some_and(|at| at <= world.now) {
             assert_ne!(before, after, "a deadline that changes nothing would fire for ever");
         }
@@ -283,6 +301,7 @@ fn reaches_down(bot: Bot, policy: &Policy, world: &mut World) {
     let tick = |now| Tick {
         now,
         next_run: run_id(0),
+        room: Ok(()),
     };
     // A bot that was ending already may have asked for more time.
     let granted = match &bot.phase {
@@ -333,6 +352,7 @@ fn running(policy: &Policy) -> (Bot, RunId) {
     let tick = Tick {
         now: Moment(0),
         next_run: run_id(1),
+        room: Ok(()),
     };
     let (bot, effects) = step(Bot::new(Wanted::Up), policy, Event::WantUp, &tick);
     assert_eq!(effects, [Effect::Spawn { run: run_id(1) }]);
@@ -357,6 +377,7 @@ fn tick(s: u64, run: u64) -> Tick {
     Tick {
         now: Moment(s * 1_000_000),
         next_run: run_id(run),
+        room: Ok(()),
     }
 }
 
@@ -519,4 +540,44 @@ fn a_bot_that_asks_for_time_gets_it_while_it_starts_and_while_it_ends() {
     assert_eq!(due(&bot), Some(105 + 3600 + margin));
     let (bot, _) = step(bot, &policy, Event::WantDown(StopMode::Forced), &tick(106, 2));
     assert_eq!(due(&bot), Some(106 + margin), "force is force");
+}
+
+#[test]
+fn a_bot_without_room_waits_until_there_is_some_or_it_is_not_wanted() {
+    let policy = plain();
+    let full = |second| Tick {
+        room: Err("no capacity: 5 of 5 bots run (max_bots)".to_owned()),
+        ..tick(second, 9)
+    };
+    let (held, effects) = step(Bot::new(Wanted::Up), &policy, Event::WantUp, &full(0));
+    assert_eq!((effects, deadline(&held, &policy)), (vec![], None));
+    let why = held.reason(&policy);
+    assert_eq!(why.as_deref(), Some("no capacity: 5 of 5 bots run (max_bots)"));
+    assert_eq!(
+        step(held.clone(), &policy, Event::Room, &full(1)),
+        (held.clone(), vec![])
+    );
+    let (up, effects) = step(held.clone(), &policy, Event::Room, &tick(2, 3));
+    assert_eq!((effects, up.restarts), (vec![Effect::Spawn { run: run_id(3) }], 0));
+    let (down, _) = step(held, &policy, Event::WantDown(StopMode::Graceful), &tick(2, 3));
+    assert_eq!(down.phase, Phase::Down(super::machine::Rest::Asked));
+    assert_eq!(step(down.clone(), &policy, Event::Room, &tick(3, 4)), (down, vec![]));
+}
+
+#[test]
+fn one_that_gave_up_and_finds_no_room_is_not_counted_as_restarted() {
+    let policy = plain();
+    let gave_up = Bot {
+        phase: Phase::GaveUp {
+            until: Some(Moment(5)),
+            why: "killed by SIGKILL".to_owned(),
+        },
+        ..Bot::new(Wanted::Up)
+    };
+    let full = Tick {
+        room: Err("no capacity".to_owned()),
+        ..tick(1, 9)
+    };
+    let (bot, effects) = step(gave_up, &policy, Event::DeadlinePassed, &full);
+    assert_eq!((bot.state().word(), bot.restarts, effects), ("held", 0, vec![]));
 }

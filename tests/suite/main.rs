@@ -25,6 +25,8 @@ mod init;
 #[cfg(test)]
 mod kernel;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod logs;
 #[cfg(test)]
 mod loopback;

@@ -48,5 +48,8 @@ fn print(view: &View) -> Result<(), Failure> {
     } else {
         output::out(&view.table(&Style::of_stdout()))?;
     }
+    if let Some(line) = view.capacity_line() {
+        output::out(&line)?;
+    }
     Ok(output::out(&view.status_line())?)
 }

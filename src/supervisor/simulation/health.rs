@@ -1,7 +1,7 @@
 //! Silence, limits and late wakes.
 
 use super::*;
-use crate::model::bot::LimitAction;
+use crate::model::usage::{Level, LimitAction, Measure, Standing};
 
 const POLL: Duration = Duration::from_secs(30);
 
@@ -169,19 +169,25 @@ fn a_wake_that_is_a_little_late_changes_nothing() {
     assert_eq!(simulation.launches_of("shop"), 2);
 }
 
+fn change(from: Level, to: Level, action: LimitAction) -> LevelChange {
+    LevelChange {
+        measure: Measure::Memory,
+        from,
+        to,
+        why: "memory 2 GiB over limits.memory.max 1 GiB for 1m".to_owned(),
+        action,
+    }
+}
+
 fn passed(simulation: &mut Simulation, run: RunId, action: LimitAction) {
-    let (bot, why) = (
-        id_of("shop"),
-        "memory 2 GiB over limits.memory.max 1 GiB for 1m".to_owned(),
-    );
-    simulation.hear(News::LimitPassed { bot, run, why, action });
+    simulation.sample("shop", run, 2 << 30, vec![change(Level::Ok, Level::Max, action)]);
     simulation.pass(seconds(2));
 }
 
 #[test]
 fn a_limit_does_what_its_action_says() {
     for (action, launches, state, reason) in [
-        (LimitAction::Alert, 1, "running", true),
+        (LimitAction::Alert, 1, "running", false),
         (LimitAction::Restart, 2, "running", false),
         (LimitAction::Stop, 1, "failed", true),
     ] {
@@ -200,9 +206,100 @@ fn a_limit_does_what_its_action_says() {
             "{action:?}"
         );
         assert_eq!(simulation.facts_of("shop", "limit").len(), 1);
+        assert_eq!(simulation.world().audited.len(), 1);
         simulation.pass(seconds(7200));
         assert_eq!(simulation.launches_of("shop"), launches, "{action:?} and nothing later");
     }
+}
+
+#[test]
+fn a_warning_and_a_recovery_are_told_and_change_nothing_else() {
+    let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
+    let run = simulation.run("shop");
+    for (from, to) in [(Level::Ok, Level::Warn), (Level::Warn, Level::Ok)] {
+        let changes = vec![change(from, to, LimitAction::Stop)];
+        simulation.sample("shop", run.clone(), 1, changes);
+        simulation.pass(seconds(2));
+    }
+    let told = ["limit_warning", "limit_recovered", "limit"].map(|name| simulation.facts_of("shop", name).len());
+    assert_eq!(told, [1, 1, 0]);
+    assert_eq!((simulation.run("shop"), simulation.world().audited.len()), (run, 0));
+}
+
+#[test]
+fn the_reason_names_every_limit_that_is_passed_until_it_is_left() {
+    let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
+    let run = simulation.run("shop");
+    let standing = |measure, level, why: Option<&str>| Standing {
+        measure,
+        warn: Some(8.0),
+        max: Some(10.0),
+        level,
+        since: why.map(|_| Moment(1_000_000_000)),
+        why: why.map(str::to_owned),
+    };
+    let look = |standings| {
+        let (bot, run) = (id_of("shop"), run.clone());
+        let (usage, changes) = (Usage::default(), Vec::new());
+        News::Sampled(vec![Sample {
+            bot,
+            run,
+            usage,
+            standings,
+            changes,
+        }])
+    };
+    simulation.hear(look(vec![
+        standing(Measure::Memory, Level::Warn, Some("memory is high")),
+        standing(Measure::Threads, Level::Max, Some("too many threads")),
+        standing(Measure::Cpu, Level::Ok, None),
+    ]));
+    simulation.pass(seconds(1));
+    let line = simulation.status("shop");
+    assert_eq!(line.reason.as_deref(), Some("too many threads; memory is high"));
+    let shown: Vec<_> = line
+        .limits
+        .iter()
+        .map(|it| (it.what.as_str(), it.level.as_str(), it.since))
+        .collect();
+    let since = Some((WALL_AT_ZERO + 1_000_000_000) / 1000);
+    assert_eq!(
+        shown,
+        [
+            ("memory", "warn", since),
+            ("threads", "max", since),
+            ("cpu", "ok", None)
+        ]
+    );
+    simulation.hear(look(vec![standing(Measure::Memory, Level::Ok, None)]));
+    simulation.pass(seconds(1));
+    assert_eq!(simulation.status("shop").reason, None);
+    // A new run is a new watch.
+    simulation.hear(look(vec![standing(
+        Measure::Memory,
+        Level::Max,
+        Some("memory is high"),
+    )]));
+    simulation.crash("shop", code(1));
+    simulation.pass(seconds(1));
+    assert_eq!(
+        (simulation.status("shop").reason, simulation.status("shop").limits),
+        (None, vec![])
+    );
+}
+
+#[test]
+fn a_state_is_shown_with_its_beginning() {
+    let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
+    simulation.pass(seconds(100));
+    let began = simulation.status("shop").state_since.unwrap();
+    simulation.say("shop", Kind::Event, "connected", json!({}));
+    simulation.pass(seconds(100));
+    let line = simulation.status("shop");
+    assert_eq!((line.state.as_str(), line.state_since), ("running", Some(began)));
+    simulation.crash("shop", code(1));
+    simulation.pass(seconds(5));
+    assert!(simulation.status("shop").state_since.unwrap() >= began + 200_000);
 }
 
 #[test]

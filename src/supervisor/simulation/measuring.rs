@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::bot::State;
+use crate::model::usage::{Sample, Usage};
 
 const PERIOD: Duration = Duration::from_secs(5);
 
@@ -13,18 +14,21 @@ fn sampled(bots: Vec<Configured>) -> Simulation {
     simulation
 }
 
-/// The sampler tells of every run.
+/// The sampler tells of every run, in one pass.
 fn sample(simulation: &mut Simulation, bots: &[&str]) {
-    for name in bots {
-        let (bot, run) = (id_of(name), simulation.run(name));
-        let (memory_bytes, cpu_percent) = (1000, 2.0);
-        simulation.hear(News::Usage {
-            bot,
-            run,
-            memory_bytes,
-            cpu_percent,
-        });
-    }
+    let of_bot = |name: &&str| Sample {
+        bot: id_of(name),
+        run: simulation.run(name),
+        usage: Usage {
+            memory_bytes: 1000,
+            cpu_percent: Some(2.0),
+            ..Usage::default()
+        },
+        standings: Vec::new(),
+        changes: Vec::new(),
+    };
+    let samples = bots.iter().map(of_bot).collect();
+    simulation.hear(News::Sampled(samples));
 }
 
 fn rows_of<'a>(simulation: &'a Simulation, name: &str) -> Vec<&'a MetricRow> {

@@ -54,13 +54,8 @@ fn snapshots_keep_their_distance_and_the_last_change_is_published() {
         } else {
             ("demo", "shop")
         };
-        let (bot, run) = (id_of(name), simulation.run(name));
-        simulation.hear(News::Usage {
-            bot,
-            run,
-            memory_bytes: round,
-            cpu_percent: 1.0,
-        });
+        let run = simulation.run(name);
+        simulation.sample(name, run, round, Vec::new());
         simulation.say(other, Kind::Event, "connected", json!({}));
         simulation.pass(millis(7));
     }
@@ -97,24 +92,14 @@ fn what_is_known_of_a_run_is_not_shown_of_the_next() {
     let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
     simulation.say("shop", Kind::Event, "connected", json!({}));
     simulation.hear(News::Heartbeat(id_of("shop")));
-    let (bot, run) = (id_of("shop"), simulation.run("shop"));
-    simulation.hear(News::Usage {
-        bot: bot.clone(),
-        run: run.clone(),
-        memory_bytes: 5,
-        cpu_percent: 1.0,
-    });
+    let run = simulation.run("shop");
+    simulation.sample("shop", run.clone(), 5, Vec::new());
     simulation.pass(millis(100));
     let line = simulation.status("shop");
     assert_eq!((line.connected, line.memory_bytes), (Some(true), Some(5)));
     assert!(line.heartbeat_at.is_some());
     simulation.crash("shop", code(1));
-    simulation.hear(News::Usage {
-        bot,
-        run,
-        memory_bytes: 5,
-        cpu_percent: 1.0,
-    });
+    simulation.sample("shop", run, 5, Vec::new());
     simulation.pass(millis(100));
     let line = simulation.status("shop");
     assert_eq!(

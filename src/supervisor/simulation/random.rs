@@ -5,6 +5,7 @@
 use super::*;
 use crate::model::bot::{LimitAction, ReadyWhen, RestartWhen, Secret, State};
 use crate::model::limits::SNAPSHOT_INTERVAL;
+use crate::model::usage::{Level, Measure};
 use crate::supervisor::machine::{Phase, Rest, StopMode};
 
 const NAMES: [&str; 5] = ["alpha", "beta", "gamma", "delta", "omega"];
@@ -37,6 +38,7 @@ fn random_bot(dice: &mut Dice, index: usize) -> Configured {
     spec.restart.when = dice.pick(&[RestartWhen::Always, RestartWhen::OnFailure, RestartWhen::Never]);
     spec.restart.max_restarts = u32::try_from(dice.below(6)).unwrap();
     spec.stop.grace = seconds(dice.below(12));
+    spec.limits.memory.max = dice.pick(&[None, Some(1.0), Some(2.0), Some(4.0)]);
     if dice.one_in(3) {
         spec.command.clear();
         spec.platform = crate::model::bot::Platform::Loopback;
@@ -49,6 +51,8 @@ fn begin(dice: &mut Dice) -> Simulation {
     let mut world = World::new(bots);
     world.pace.start_delay = millis(dice.pick(&[0, 100, 3000]));
     world.pace.status_poll_interval = seconds(dice.pick(&[0, 4, 30]));
+    world.budget.memory_bytes = dice.pick(&[None, None, Some(3)]);
+    world.budget.max_bots = dice.pick(&[None, None, Some(1), Some(3)]);
     for (number, name) in NAMES.into_iter().enumerate() {
         if dice.one_in(4) {
             world.earlier(name, 900_000 + number as u64);
@@ -88,8 +92,14 @@ fn stir(simulation: &mut Simulation, dice: &mut Dice) {
         }),
         5 => refuse(world, dice, bot, run),
         6 => {
-            let why = "too much".to_owned();
-            world.news.push_back(News::LimitPassed { bot, run, why, action });
+            let change = LevelChange {
+                measure: Measure::Memory,
+                from: Level::Ok,
+                to: Level::Max,
+                why: "too much".to_owned(),
+                action,
+            };
+            world.news.push_back(sampled(name, run, 1, vec![change]));
         }
         7 => world.news.push_back(News::Heartbeat(bot)),
         8 => world.news.push_back(News::HintsLost),
@@ -175,6 +185,9 @@ fn walk(seed: u64) {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut simulation = begin(&mut dice);
     let mut ids = Vec::new();
+    // What was found running keeps its place, however many that are.
+    let placed = simulation.supervisor.promised().bots;
+    let places = simulation.world().budget.max_bots.map(|bots| bots.max(placed));
     for _ in 0..dice.below(200) {
         match dice.below(8) {
             0..=2 => stir(&mut simulation, &mut dice),
@@ -191,6 +204,11 @@ fn walk(seed: u64) {
             _ => simulation.calm(),
         }
         assert_counted(&simulation);
+        let placed = simulation.supervisor.promised().bots;
+        assert!(
+            places.is_none_or(|places| placed <= places),
+            "{placed} places of {places:?}"
+        );
     }
     finish(&mut simulation, &mut dice, &mut ids);
     for id in &ids {
@@ -332,6 +350,15 @@ fn assert_wanted(simulation: &mut Simulation) {
             let phase = &simulation.supervisor.fleet.get(&id_of(name)).unwrap().bot.phase;
             let is_idle = matches!(phase, Phase::Down(Rest::Never | Rest::Asked));
             assert!(!is_idle, "{name} is wanted and nobody starts it");
+            let has_room = simulation.supervisor.room_for(&id_of(name)).is_ok();
+            let waits = simulation
+                .supervisor
+                .fleet
+                .get(&id_of(name))
+                .unwrap()
+                .bot
+                .is_without_room();
+            assert!(!(waits && has_room), "{name} waits although there is room");
         }
     }
 }
@@ -351,7 +378,9 @@ fn assert_published(simulation: &Simulation) {
         );
         assert_eq!(
             line.reason,
-            member.seen.note.clone().or_else(|| member.bot.reason(&member.policy))
+            member.seen.note.clone().or_else(|| member.bot.reason(&member.policy)),
+            "{}",
+            line.id
         );
         assert_eq!(line.pid, member.bot.live_run().and(member.seen.pid));
     }

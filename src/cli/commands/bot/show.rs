@@ -38,11 +38,15 @@ pub(super) fn run(client: &Client, id: &BotId, as_json: bool) -> Result<Exit, Fa
     row("index", record.index.to_string());
     row("wanted", record.wanted.word().to_owned());
     if let Some(status) = status {
-        let reason = status.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let reason = Some(status.explanation()).filter(|reason| !reason.is_empty());
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         row("state", format!("{}{reason}", status.state));
-        status.status_text.into_iter().for_each(|text| row("says", text));
-        status.kernel.into_iter().for_each(|limit| row("kernel", limit));
+        status.status_text.iter().for_each(|text| row("says", text.clone()));
+        status.kernel.iter().for_each(|limit| row("kernel", limit.clone()));
         row("pid", status.pid.map_or("-".to_owned(), |pid| pid.to_string()));
+        for (what, used) in status.usage() {
+            row(what, used);
+        }
     }
     row("token", if record.has_token { HIDDEN } else { "none" }.to_owned());
     row("created", record.created_at.to_string());
