@@ -184,6 +184,19 @@ pub const KEYS: &[Key] = &[
         "Silence after which a bot that has sent heartbeats is unhealthy and restarted.",
     ),
     key(
+        "probes",
+        Kind::Probes,
+        None,
+        "Ways to ask whether the bot works, each under a name of its own; see PROBES below.",
+    ),
+    key(
+        "errors.pattern",
+        Kind::Pattern,
+        None,
+        "Lines of its output that count as errors. Without it: the words ERROR, CRITICAL, FATAL and panic, and the \
+         first line of a Python traceback.",
+    ),
+    key(
         "limits.memory.max",
         Kind::Size { min: 1 },
         None,

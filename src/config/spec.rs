@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::fault::{Fault, Faults};
 use super::keys::{KEYS, find};
+use super::probe::probes_of;
 use super::settings::{ENV, Settings};
 use super::yaml::Node;
 use crate::model::bot::{
@@ -57,6 +58,8 @@ pub(super) fn assemble(id: &BotId, layers: &[&Settings]) -> Result<BotSpec, Vec<
         stop: merged.stop(),
         ready: merged.ready(command.is_empty()),
         heartbeat_timeout: merged.duration("heartbeat_timeout"),
+        probes: probes_of(merged.value("probes")),
+        errors_pattern: merged.text("errors.pattern"),
         limits: Limits {
             memory: merged.memory_limit(),
             cpu: merged.cpu_limit(),
@@ -353,6 +356,8 @@ mod tests {
                 min_uptime: seconds(1),
             },
             heartbeat_timeout: seconds(60),
+            probes: Vec::new(),
+            errors_pattern: None,
             limits: Limits::default(),
             log: LogPolicy {
                 max_size: 10 * 1024 * 1024,
@@ -377,6 +382,7 @@ mod tests {
             "limits.cpu.for":"12s","limits.cpu.action":"restart","log.max_size":"4KiB","log.keep":2,
             "queue.max_messages":5,"queue.max_bytes":"8KiB","queue.max_message":"1KiB","queue.retry_delay":"13s",
             "queue.max_retry_delay":"14s","queue.max_crashes":4,"queue.dedup_window":"15s","queue.durability":"each",
+            "probes":{"api":{"tcp":"8080","period":"9s"}},"errors.pattern":"E[0-9]",
             "accept_from":["desk","*"],"media.dir":"/m","media.clean_on_start":true}"#;
         let written = Settings::from_json(own).unwrap();
         for key in KEYS {
@@ -407,6 +413,11 @@ mod tests {
         assert_eq!(spec.ready.when, ReadyWhen::Signal);
         assert_eq!((spec.ready.timeout, spec.ready.min_uptime), (seconds(7), seconds(8)));
         assert_eq!(spec.heartbeat_timeout, seconds(9));
+        assert_eq!(
+            (spec.probes[0].name.as_str(), spec.probes[0].period),
+            ("api", seconds(9))
+        );
+        assert_eq!(spec.errors_pattern.as_deref(), Some("E[0-9]"));
         let limit = |max, lasting, action| {
             Some(Limit {
                 max,

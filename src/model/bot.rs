@@ -8,6 +8,7 @@ use std::time::Duration;
 
 pub use super::end::{End, signal_name, signal_number};
 use super::limits::{BOT_NAME_BYTES_MAX, TARGET_BYTES_MAX};
+use super::probe::Probe;
 use super::queue::QueuePolicy;
 
 /// A bot's id: `[a-z0-9][a-z0-9._-]{0,62}`, optionally followed by `@target`. The target is
@@ -369,6 +370,9 @@ pub struct BotSpec {
     pub stop: StopPolicy,
     pub ready: ReadyPolicy,
     pub heartbeat_timeout: Duration,
+    pub probes: Vec<Probe>,
+    /// Lines of its log that count as errors; None: the usual ones.
+    pub errors_pattern: Option<String>,
     pub limits: Limits,
     pub log: LogPolicy,
     pub media: MediaPolicy,

@@ -8,5 +8,6 @@ pub mod message;
 #[cfg(test)]
 pub(crate) mod mutation;
 pub mod nearest;
+pub mod probe;
 pub mod queue;
 pub mod units;
