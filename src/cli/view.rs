@@ -12,7 +12,7 @@ use crate::output::{Cell, Column, Paint, Style, Table};
 use crate::run::identity::{Stat, boot_id};
 use crate::run::record::read_exit;
 use crate::supervisor::ledger;
-use crate::supervisor::snapshot::{BotStatus, LastExit, Snapshot, Stage};
+use crate::supervisor::snapshot::{BotStatus, LastExit, ProbeStatus, Snapshot, Stage};
 
 /// The home as JSON. Fields are documented in multibot-json(7) and only ever added.
 #[derive(Debug, Serialize)]
@@ -82,8 +82,23 @@ pub(super) struct BotView {
     pub inbox_oldest_age_s: Option<u64>,
     pub dead: Option<u64>,
     pub connected: Option<bool>,
+    pub ready: Option<bool>,
+    pub probes: Vec<ProbeView>,
+    pub errors_per_minute: Option<u64>,
     #[serde(skip)]
     is_well: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ProbeView {
+    pub name: String,
+    pub role: String,
+    pub kind: String,
+    pub state: String,
+    pub since: Option<String>,
+    pub answer: Option<String>,
+    pub answered_at: Option<String>,
+    pub failures: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,6 +106,7 @@ pub(super) struct ExitView {
     pub code: Option<i32>,
     pub signal: Option<i32>,
     pub at: String,
+    pub why: Option<String>,
 }
 
 /// Looks at the home: through its supervisor's snapshot where one runs, else at what is stored and at
@@ -234,6 +250,7 @@ fn at_rest(client: &Client, bot: &BotId) -> BotStatus {
             code: exit.code,
             signal: exit.signal,
             at: exit.at,
+            why: None,
         }),
         ..BotStatus::default()
     }
@@ -257,6 +274,7 @@ fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {
             code: exit.code,
             signal: exit.signal,
             at: show_ms(exit.at),
+            why: exit.why.clone(),
         }),
         next_restart_at: bot.next_restart_at.map(show_ms),
         memory_bytes: bot.memory_bytes,
@@ -269,7 +287,23 @@ fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {
         inbox_oldest_age_s: bot.inbox_oldest_at.map(|at| age(at, now).as_secs()),
         dead: bot.dead,
         connected: bot.connected,
+        ready: bot.ready,
+        probes: bot.probes.iter().map(probe_view).collect(),
+        errors_per_minute: bot.errors_per_minute,
         is_well: is_well(bot),
+    }
+}
+
+fn probe_view(probe: &ProbeStatus) -> ProbeView {
+    ProbeView {
+        name: probe.name.clone(),
+        role: probe.role.clone(),
+        kind: probe.kind.clone(),
+        state: probe.state.clone(),
+        since: probe.since.map(show_ms),
+        answer: probe.answer.clone(),
+        answered_at: probe.answered_at.map(show_ms),
+        failures: probe.failures,
     }
 }
 
@@ -396,9 +430,16 @@ impl View {
 }
 
 impl BotView {
-    /// The reason, and when it is tried again.
+    /// The reason, since when a probe says so, and when it is tried again.
     fn explanation(&self) -> String {
-        let reason = self.reason.clone().unwrap_or_default();
+        let mut reason = self.reason.clone().unwrap_or_default();
+        let not_ready = |probe: &&ProbeView| probe.role == "readiness" && probe.state == "failing";
+        if self.state == State::Running.word()
+            && let Some(probe) = self.probes.iter().find(not_ready)
+            && let Some(since) = probe.since.as_deref().and_then(Stamp::parse)
+        {
+            reason.push_str(&format!(", since {}", show_age(clock::stamp().since(since))));
+        }
         let Some(at) = self.next_restart_at.as_deref().and_then(Stamp::parse) else {
             return reason;
         };

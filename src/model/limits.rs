@@ -64,3 +64,7 @@ pub const MISSED_ANSWERS_MAX: u32 = 3;
 /// A program that has taken a home over answers for its bots within a second; one that does not in this
 /// time is not well, and the one before it comes back.
 pub const UPGRADE_TIME_MAX: Duration = Duration::from_secs(30);
+/// Threads that ask bots by their probes: so many that hang keep the others waiting, never a bot.
+pub const PROBERS_MAX: usize = 16;
+/// So much of one bot's log is read for errors and probes at a time; of more only the newest part.
+pub const LOG_WATCH_BYTES_MAX: u64 = 8 * 1024 * 1024;

@@ -88,6 +88,7 @@ impl<H: Host> Supervisor<H> {
         member.seen.poll.next_at = is_polled.then(|| now + interval);
         if let Some(line) = &found.shown {
             member.seen.connected = line.connected;
+            member.seen.health.earlier = line.probes.clone();
             member.seen.heartbeat_at = line.heartbeat_at.map(crate::model::units::Stamp::from_unix_ms);
         }
         member.seen.suits = found.live().and_then(|live| live.suits.clone());
@@ -147,6 +148,8 @@ impl<H: Host> Supervisor<H> {
             Some(Phase::Stopping { .. }) => self.perform(bot, Effect::Kill { run }),
             _ => {}
         }
+        self.watch_health(bot);
+        self.watch_log(bot);
         self.handle(News::Outbox(bot.clone()));
     }
 

@@ -161,6 +161,9 @@ impl<H: Host> Supervisor<H> {
             .warn(&format!("woke {}s late; liveness starts anew", late.as_secs()));
         for bot in self.fleet.ids() {
             self.ask_anew(&bot);
+            if let Some(member) = self.fleet.get_mut(&bot) {
+                member.seen.health.pardon(now);
+            }
             if let Some(member) = self.fleet.get_mut(&bot).filter(|member| member.seen.spawn_by.is_some()) {
                 member.seen.spawn_by = Some(now + SPAWN_TIME_MAX);
             }
@@ -240,6 +243,13 @@ impl<H: Host> Supervisor<H> {
             // The next supervisor finds it passed as well.
             News::LimitPassed { .. } if self.stage == Stage::Leaving => {}
             News::LimitPassed { bot, run, why, action } => self.limit_passed(&bot, run, why, action),
+            News::Probed {
+                bot,
+                run,
+                probe,
+                answer,
+            } => self.probed(&bot, &run, &probe, &answer),
+            News::LogsRead(findings) => self.logs_read(findings),
             // While the loop stops, a reload would start what is to go down.
             News::Reload => {
                 if self.stage == Stage::Running
@@ -267,6 +277,7 @@ impl<H: Host> Supervisor<H> {
             self.targets_changed = true;
         }
         self.apply(bot, Event::Spawned { run: run.clone() });
+        self.watch_log(bot);
         // A bot may speak before its shim has told of it.
         if has_beaten {
             self.apply(bot, Event::Heartbeat { run });
@@ -312,6 +323,10 @@ impl<H: Host> Supervisor<H> {
         self.recover(bot, Some((&run, self.end_for_mail(bot, &end))));
         if let Some(member) = self.fleet.get_mut(bot) {
             member.seen.last_end = Some((end.clone(), at));
+            member.seen.last_why = match &member.bot.phase {
+                Phase::Stopping { .. } => member.bot.reason(&member.policy),
+                _ => None,
+            };
             member.count(&run);
             self.targets_changed = true;
         }
@@ -412,6 +427,7 @@ impl<H: Host> Supervisor<H> {
             {
                 self.release(&bot);
             }
+            self.look_at_probes(&bot);
             self.apply(&bot, Event::DeadlinePassed);
         }
     }

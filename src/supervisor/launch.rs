@@ -12,8 +12,8 @@ use super::host::Launch;
 use super::process::ProcessHost;
 
 impl ProcessHost {
-    /// The orders of one run: what the shim needs and nothing else.
-    pub(super) fn orders(&self, launch: &Launch<'_>) -> Result<Orders, String> {
+    /// The whole environment of one run. Errors where its `env_file` cannot be read.
+    pub(super) fn environment(&self, launch: &Launch<'_>) -> Result<BTreeMap<String, String>, String> {
         let (spec, home) = (launch.spec, &self.parts.home);
         let env_file = match &spec.env_file {
             None => BTreeMap::new(),
@@ -51,7 +51,14 @@ impl ProcessHost {
             settings: &self.env,
             inherited: &|name| std::env::var(name).ok(),
         };
-        let env = environment::build(spec, &base, &env_file, launch.token, &identity);
+        Ok(environment::build(spec, &base, &env_file, launch.token, &identity))
+    }
+
+    /// The orders of one run: what the shim needs and nothing else.
+    pub(super) fn orders(&self, launch: &Launch<'_>) -> Result<Orders, String> {
+        let (spec, home) = (launch.spec, &self.parts.home);
+        let media = spec.media.dir.clone().unwrap_or_else(|| home.media_of(&spec.id));
+        let env = self.environment(launch)?;
         let secrets = environment::secrets_of(&env, launch.token);
         Ok(Orders {
             v: ORDERS_VERSION,

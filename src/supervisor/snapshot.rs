@@ -199,4 +199,7 @@ pub struct LastExit {
     pub code: Option<i32>,
     pub signal: Option<i32>,
     pub at: i64,
+    /// Why it was ended, where nobody had asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
