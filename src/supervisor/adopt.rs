@@ -89,6 +89,7 @@ impl<H: Host> Supervisor<H> {
         if let Some(line) = &found.shown {
             member.seen.connected = line.connected;
             member.seen.health.earlier = line.probes.clone();
+            member.seen.last_why = line.last_exit.as_ref().and_then(|exit| exit.why.clone());
             member.seen.heartbeat_at = line.heartbeat_at.map(crate::model::units::Stamp::from_unix_ms);
         }
         member.seen.suits = found.live().and_then(|live| live.suits.clone());

@@ -211,7 +211,9 @@ impl<P> Watched<P> {
 
     /// Takes an answer, already masked; the new verdict where it changes, and whether `status` shows anything else.
     pub fn take(&mut self, answer: &Answer, stamp: Stamp) -> (Option<Verdict>, bool) {
-        let failures = self.judge.failures();
+        // That a failing one goes on failing is no news.
+        let limit = self.probe.failure_threshold;
+        let failures = self.judge.failures().min(limit);
         let changed = self.judge.take(&self.probe, answer.is_success);
         if changed.is_some() {
             self.since = Some(stamp);
@@ -219,7 +221,7 @@ impl<P> Watched<P> {
         let text = one_line(&answer.text);
         let is_news = self.answer.as_ref().is_none_or(|(known, _)| *known != text)
             || changed.is_some()
-            || failures != self.judge.failures();
+            || failures != self.judge.failures().min(limit);
         self.answer = Some((text, stamp));
         (changed, is_news)
     }

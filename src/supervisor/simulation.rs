@@ -11,6 +11,7 @@ mod health;
 mod inboxes;
 mod launches;
 mod mailboxes;
+mod probes;
 mod publishing;
 mod random;
 mod stopping;
