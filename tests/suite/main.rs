@@ -25,6 +25,8 @@ mod loopback;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod probes;
+#[cfg(test)]
 mod queue;
 #[cfg(test)]
 mod restart;
