@@ -172,7 +172,12 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
     let parting = supervise(host, about, &news)?;
     // Programs that ask would outlive whoever reads their answer.
     prober.close();
-    Ok(match parting {
+    Ok(outcome_of(parting, lock, succession.image))
+}
+
+/// What became of a supervisor, as its log and its caller hear it.
+fn outcome_of(parting: Parting, lock: Lock, image: u32) -> Outcome {
+    match parting {
         Parting::Stop => {
             tracing::info!("supervisor has stopped");
             Outcome::Stopped
@@ -183,10 +188,9 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
         }
         Parting::Upgrade(upgrade) => {
             tracing::info!("supervisor makes way for {}", upgrade.program.display());
-            let image = succession.image;
             Outcome::Upgrade { upgrade, lock, image }
         }
-    })
+    }
 }
 
 fn supervise(host: ProcessHost, about: snapshot::Supervisor, news: &Receiver<News>) -> Result<Parting, Error> {

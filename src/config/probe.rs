@@ -410,5 +410,4 @@ fn check_of(word: &str, value: &Value) -> Option<Check> {
 }
 
 #[cfg(test)]
-#[path = "probe_tests.rs"]
 mod tests;

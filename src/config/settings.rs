@@ -437,7 +437,7 @@ mod tests {
             Kind::Names => format!("N{a}, N{b}"),
             Kind::Senders => format!("*, b{b}"),
             Kind::Variables => serde_json::json!({ format!("N{a}"): word, format!("M{b}"): "" }).to_string(),
-            Kind::Pattern => format!("x{}", regex_lite::escape(&word)),
+            Kind::Pattern => format!("x{}", regex_lite::escape(word)),
             Kind::Probes => serde_json::json!({ format!("p{a}"): {"tcp": 1 + b % 60_000} }).to_string(),
         }
     }

@@ -33,7 +33,7 @@ impl<H: Host> Supervisor<H> {
         let spec = &member.policy.spec;
         let unread = member.seen.health.ask(&spec.probes, began_at, now);
         let is_outside = spec.probes.iter().any(|probe| probe.check.is_outside());
-        let target = is_outside.then(|| ProbeTarget {
+        let target = is_outside.then_some(ProbeTarget {
             run,
             index: member.index,
             spec,

@@ -7,7 +7,7 @@ use crate::config::Settings;
 use proptest::prelude::*;
 
 fn read(text: &str) -> Result<Value, String> {
-    let tree = super::super::yaml::parse(text).unwrap();
+    let tree = crate::config::yaml::parse(text).unwrap();
     let mut faults = Vec::new();
     let value = read_probes("probes", &tree, &mut faults);
     let told: Vec<String> = faults
