@@ -430,7 +430,10 @@ const PROBE_FIELDS: &[(&str, &str)] = &[
         "role",
         "liveness (the default): the bot is restarted when the probe fails. readiness: it is only marked as not ready.",
     ),
-    ("initial_delay", "From the start of the bot to the first look. Default 0s."),
+    (
+        "initial_delay",
+        "From the start of the bot to the first look. Default 0s.",
+    ),
     ("period", "From one look to the next, at least 100ms. Default 10s."),
     ("timeout", "How long an answer may take. Default 1s."),
     (
