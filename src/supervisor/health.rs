@@ -1,5 +1,5 @@
 //! What the probes of one run have said so far, and when the loop must look itself. Decides nothing about
-//! the bot: that is told by [`probing`](super::probing) to the machine.
+//! the bot: that is told to the machine by `probing.rs`.
 
 use crate::model::probe::{Answer, Backlog, Check, Judge, LogCheck, Probe, Role, Verdict};
 use crate::model::units::{Moment, Stamp, show_duration};
