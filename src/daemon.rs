@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::config::{Faults, SupervisorSettings, read_supervisor};
 use crate::home::{Home, HomeError};
 use crate::log::LogFile;
 use crate::model::limits::{LOCK_RETRY_TIME, QUEUE_LEN_MAX, REPLY_AGE_MAX};
-use crate::monitor::sampler;
+use crate::monitor::{log_watch, probes, sampler};
 use crate::run::delegation::Delegation;
 use crate::run::identity::Identity;
 use crate::run::inheritance::{keep_open_files_from_children, receive_all_signals};
@@ -27,8 +28,9 @@ use crate::supervisor::environment::Account;
 use crate::supervisor::event_loop::Supervisor;
 use crate::supervisor::host::UsageTarget;
 use crate::supervisor::leave::{Parting, Upgrade};
+use crate::supervisor::lookouts::{TellLogWatch, TellProber};
 use crate::supervisor::machine::StopMode;
-use crate::supervisor::news::News;
+use crate::supervisor::news::{LogFinding, News};
 use crate::supervisor::process::{Observer, Parts, ProcessHost, TellSampler};
 use crate::supervisor::publisher::Publisher;
 use crate::supervisor::recorder::{Recorder, RecorderError};
@@ -153,11 +155,19 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
     let (queue, news) = sync_channel(QUEUE_LEN_MAX);
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(start_error("signal handling"))?;
     start_signals(signals, options.hangup, queue.clone()).map_err(start_error("signal handling"))?;
-    let host = open_host(home, &settings, options.observer, &queue)?;
+    let prober = start_prober(&queue);
+    let host = open_host(home, &settings, options.observer, &queue, &prober)?;
     let image = succession.image;
     let about = about(identity, succession, options.in_terminal);
     let parting = supervise(host, about, &news)?;
-    Ok(match parting {
+    // Programs that ask would outlive whoever reads their answer.
+    prober.close();
+    Ok(outcome_of(parting, lock, image))
+}
+
+/// What became of a supervisor, as its log and its caller hear it.
+fn outcome_of(parting: Parting, lock: Lock, image: u32) -> Outcome {
+    match parting {
         Parting::Stop => {
             tracing::info!("supervisor has stopped");
             Outcome::Stopped
@@ -170,7 +180,7 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
             tracing::info!("supervisor makes way for {}", upgrade.program.display());
             Outcome::Upgrade { upgrade, lock, image }
         }
-    })
+    }
 }
 
 /// What it tells of itself before anything is known.
@@ -265,6 +275,7 @@ fn open_host(
     settings: &SupervisorSettings,
     observer: Option<Observer>,
     queue: &SyncSender<News>,
+    prober: &Arc<probes::Prober>,
 ) -> Result<ProcessHost, Error> {
     let shims = {
         let queue = queue.clone();
@@ -289,6 +300,8 @@ fn open_host(
         recorder: Recorder::start(&home.database(), settings.history.clone())?,
         writer: Writer::start(|line| tracing::warn!("{line}")).map_err(start_error("the writer"))?,
         sampler: start_sampler(settings.sampling_period, queue)?,
+        prober: tell_prober(prober),
+        log_watch: start_log_watch(settings.sampling_period, queue)?,
         queue: queue.clone(),
         observer,
     };
@@ -367,6 +380,74 @@ fn start_sampler(period: Option<Duration>, queue: &SyncSender<News>) -> Result<O
         let target = |UsageTarget { bot, run, pid, limits }| sampler::Target { bot, run, pid, limits };
         // A sampler that has ended leaves usage unknown.
         let _ = sampler.send(targets.into_iter().map(target).collect());
+    })))
+}
+
+/// Its threads begin with the first bot that has a probe.
+fn start_prober(queue: &SyncSender<News>) -> Arc<probes::Prober> {
+    let queue = queue.clone();
+    Arc::new(probes::Prober::new(move |finding: probes::Finding| {
+        let probes::Finding {
+            bot,
+            run,
+            probe,
+            answer,
+        } = finding;
+        tell(
+            &queue,
+            News::Probed {
+                bot,
+                run,
+                probe,
+                answer,
+            },
+        );
+    }))
+}
+
+fn tell_prober(prober: &Arc<probes::Prober>) -> TellProber {
+    let prober = Arc::clone(prober);
+    Box::new(move |bot, lookout| {
+        let target = lookout.map(|it| probes::Target {
+            run: it.run,
+            began_at: it.began_at,
+            probes: it.probes,
+            env: it.env,
+            cwd: it.cwd,
+        });
+        if let Err(error) = prober.watch(bot, target) {
+            tracing::error!("cannot start a thread for probes: {error}");
+        }
+    })
+}
+
+fn start_log_watch(period: Option<Duration>, queue: &SyncSender<News>) -> Result<Option<TellLogWatch>, Error> {
+    let Some(period) = period else { return Ok(None) };
+    let queue = queue.clone();
+    let orders = log_watch::start(period, move |findings| {
+        let findings = findings.into_iter().map(|it| LogFinding {
+            bot: it.bot,
+            run: it.run,
+            errors: it.errors,
+            matched: it.matched,
+        });
+        tell(&queue, News::LogsRead(findings.collect()));
+    })
+    .map_err(start_error("the watch over logs"))?;
+    Ok(Some(Box::new(move |bot, lookout| {
+        let target = lookout.map(|it| log_watch::Target {
+            run: it.run,
+            path: it.path,
+            since: it.since,
+            errors_pattern: it.errors_pattern,
+            patterns: it
+                .checks
+                .iter()
+                .map(|(name, check)| (name.clone(), check.pattern().to_owned()))
+                .collect(),
+        });
+        // A thread that has ended leaves probes of logs unknown.
+        let _ = orders.send((bot, target));
     })))
 }
 

@@ -267,6 +267,11 @@ fn bot_page() -> String {
     list_pairs(&mut page, DOCUMENT_KEYS);
     page.section("SETTINGS");
     list_keys(&mut page, KEYS);
+    page.section("PROBES");
+    page.prose(PROBES_INTRODUCTION);
+    list_pairs(&mut page, PROBE_CHECKS);
+    page.prose(PROBE_FIELDS_INTRODUCTION);
+    list_pairs(&mut page, PROBE_FIELDS);
     page.section("THE ENVIRONMENT OF A BOT");
     page.prose(BOT_ENVIRONMENT_INTRODUCTION);
     list_pairs(&mut page, BOT_ENVIRONMENT);
@@ -389,6 +394,76 @@ const DOCUMENT_KEYS: &[(&str, &str)] = &[
     ),
 ];
 
+const PROBES_INTRODUCTION: &str = "\
+`probes` is a mapping of names (a-z 0-9 _ -) to probes. Each asks in one way whether the bot works. With `bot set` \
+a single one is written as `probes.NAME={...}` in JSON. Probes of `defaults` in multibot.yaml(5) hold for every \
+bot that has none of the same name. What answers lead to is told in multibot-lifecycle(7).
+
+The ways to ask:";
+
+const PROBE_CHECKS: &[(&str, &str)] = &[
+    (
+        "exec",
+        "A program and its arguments: a success where it ends with 0. It runs in the bot's working directory with \
+         the bot's environment, its token left out. The first line that it prints is the answer. After the timeout \
+         it is killed with its process group.",
+    ),
+    (
+        "http",
+        "An address, or a mapping with `url`, `method` (GET, HEAD, POST, PUT or OPTIONS; default GET), `headers`, \
+         `status` (one, or first-last; default 200-399) and `body`, a pattern that the first 64 KiB of the answer must match. No \
+         redirect is followed and no proxy used. A host is an address, localhost or a name in /etc/hosts.",
+    ),
+    (
+        "tcp",
+        "A port of this host, or host:port: a success where somebody accepts a connection.",
+    ),
+    (
+        "heartbeat",
+        "The greatest age of the last heartbeat, or true for `heartbeat_timeout`. Unlike with that setting alone, a \
+         bot that never sent one fails too.",
+    ),
+    (
+        "status_request",
+        "true: the bot gets a status_request in its inbox and must send a status_response within the timeout.",
+    ),
+    (
+        "log",
+        "A mapping with `must_appear`, a pattern of which a line must come again and again, and `within`, how long \
+         that may take (default 5m); or with `must_not_appear`, a pattern that fails the probe with the first line. \
+         Logs are read every `sampling.period`; while that is off, nothing is known.",
+    ),
+    (
+        "backlog",
+        "A mapping with `mailbox` (inbox), `max` and `growing_for` (default 5m): a failure where more than max \
+         messages have waited for that time, or where some wait and none was taken.",
+    ),
+];
+
+const PROBE_FIELDS_INTRODUCTION: &str = "Beside that each probe may have:";
+
+const PROBE_FIELDS: &[(&str, &str)] = &[
+    (
+        "role",
+        "liveness (the default): the bot is restarted when the probe fails. readiness: it is only marked as not ready.",
+    ),
+    (
+        "initial_delay",
+        "From the start of the bot to the first look. Default 0s.",
+    ),
+    ("period", "From one look to the next, at least 100ms. Default 10s."),
+    ("timeout", "How long an answer may take. Default 1s."),
+    (
+        "failure_threshold",
+        "So many failures in a row make it failing. Default 3; 1 for heartbeat, log and backlog, whose own times \
+         already say how long it may last.",
+    ),
+    (
+        "success_threshold",
+        "So many successes in a row make it passing. Default 1.",
+    ),
+];
+
 const BOT_ENVIRONMENT_INTRODUCTION: &str = "\
 The environment of a bot is built and not inherited, so that a bot that works from a shell also works \
 after a reboot. Later ones win: the account's own variables, `env` of multibot.yaml(5), `env_inherit`, \
@@ -444,6 +519,9 @@ env:
 restart:
   delay: 2s
   max_delay: 5m
+probes:
+  api: {http: http://127.0.0.1:8080/health, initial_delay: 5s}
+  polls: {log: {must_appear: \"poll done\", within: 5m}}
 limits:
   memory: {max: 200MiB, for: 1m, action: restart}
 ";

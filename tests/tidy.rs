@@ -60,9 +60,10 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
             "cli/commands/start.rs",
             "cli/commands/upgrade.rs",
             "init.rs",
+            "monitor/probes/exec.rs",
             "run/handover.rs",
         ],
-        "processes are started where it is told: the bot, its shim, the supervisor and the next one, the child of process 1",
+        "processes are started where it is told: the bot, its shim, the supervisor and the next one, the child of process 1, the programs that ask bots",
     ),
     (
         &["unsafe"],

@@ -15,7 +15,7 @@ use crate::output::{Cell, Column, Paint, Style, Table};
 use crate::run::identity::{Stat, boot_id};
 use crate::run::record::read_exit;
 use crate::supervisor::ledger;
-use crate::supervisor::snapshot::{BotStatus, Capacity, LastExit, Snapshot, Stage};
+use crate::supervisor::snapshot::{BotStatus, Capacity, LastExit, ProbeStatus, Snapshot, Stage};
 
 /// The home as JSON. Fields are documented in multibot-json(7) and only ever added.
 #[derive(Debug, Serialize)]
@@ -99,8 +99,23 @@ pub(super) struct BotView {
     pub output_bytes_per_s: Option<u64>,
     /// The limits in force, and how far each is passed.
     pub limits: Vec<LimitView>,
+    pub ready: Option<bool>,
+    pub probes: Vec<ProbeView>,
+    pub errors_per_minute: Option<u64>,
     #[serde(skip)]
     is_well: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ProbeView {
+    pub name: String,
+    pub role: String,
+    pub kind: String,
+    pub state: String,
+    pub since: Option<String>,
+    pub answer: Option<String>,
+    pub answered_at: Option<String>,
+    pub failures: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -306,7 +321,23 @@ fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {
         connections: bot.connections,
         output_bytes_per_s: bot.output_bytes_per_s,
         limits: bot.limits.iter().map(|limit| LimitView::of(limit, now)).collect(),
+        ready: bot.ready,
+        probes: bot.probes.iter().map(probe_view).collect(),
+        errors_per_minute: bot.errors_per_minute,
         is_well: is_well(bot),
+    }
+}
+
+fn probe_view(probe: &ProbeStatus) -> ProbeView {
+    ProbeView {
+        name: probe.name.clone(),
+        role: probe.role.clone(),
+        kind: probe.kind.clone(),
+        state: probe.state.clone(),
+        since: probe.since.map(show_ms),
+        answer: probe.answer.clone(),
+        answered_at: probe.answered_at.map(show_ms),
+        failures: probe.failures,
     }
 }
 
@@ -433,7 +464,8 @@ impl View {
 }
 
 impl BotView {
-    /// The reason and since when a limit is passed, else what it says of itself; and when it is tried again.
+    /// The reason and since when a limit is passed or a probe says so, else what it says of itself; and when it is
+    /// tried again.
     pub(super) fn explanation(&self) -> String {
         let said = || self.status_text.as_ref().map(|text| format!("says: {text}"));
         let mut reason = self.reason.clone().or_else(said).unwrap_or_default();
@@ -441,6 +473,13 @@ impl BotView {
             if let (Some(why), Some(lasted)) = (&limit.why, limit.lasted) {
                 reason = reason.replace(why, &format!("{why} for {}", show_age(lasted)));
             }
+        }
+        let not_ready = |probe: &&ProbeView| probe.role == "readiness" && probe.state == "failing";
+        if self.state == State::Running.word()
+            && let Some(probe) = self.probes.iter().find(not_ready)
+            && let Some(since) = probe.since.as_deref().and_then(Stamp::parse)
+        {
+            reason.push_str(&format!(", since {}", show_age(clock::stamp().since(since))));
         }
         let Some(at) = self.next_restart_at.as_deref().and_then(Stamp::parse) else {
             return reason;

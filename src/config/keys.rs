@@ -210,6 +210,19 @@ const GENERAL: &[Key] = &[
          start, in microseconds, as WATCHDOG_USEC.",
     ),
     key(
+        "probes",
+        Kind::Probes,
+        None,
+        "Ways to ask whether the bot works, each under a name of its own; see PROBES below.",
+    ),
+    key(
+        "errors.pattern",
+        Kind::Pattern,
+        None,
+        "Lines of its output that count as errors. Without it: the words ERROR, CRITICAL, FATAL and panic, and the \
+         first line of a Python traceback.",
+    ),
+    key(
         "kernel.memory_max",
         Kind::SizeOr {
             words: &["auto", "off"],

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Number, Value};
 
 use super::fault::Fault;
+use super::probe::read_probes;
 use super::variable::{NAME_RULE, is_name, is_reserved};
 use super::yaml::{Node, Shape};
 use crate::model::bot::{BotId, signal_name, signal_number};
@@ -69,6 +70,10 @@ pub enum Kind {
     Senders,
     /// Environment variables and their values.
     Variables,
+    /// A regular expression.
+    Pattern,
+    /// Probes by name.
+    Probes,
 }
 
 impl Kind {
@@ -94,6 +99,8 @@ impl Kind {
             Kind::Names => "list of variable names".to_owned(),
             Kind::Senders => "list of bots, or [\"*\"]".to_owned(),
             Kind::Variables => "mapping of variable names to values".to_owned(),
+            Kind::Pattern => "regular expression".to_owned(),
+            Kind::Probes => "mapping of names to probes".to_owned(),
         }
     }
 
@@ -105,6 +112,7 @@ impl Kind {
             Kind::Names => read_names(key, node, faults),
             Kind::Senders => read_senders(key, node, faults),
             Kind::Variables => read_variables(key, node, faults),
+            Kind::Probes => read_probes(key, node, faults),
             _ => {
                 let text = scalar(key, node, faults)?;
                 match self.read_scalar(text) {
@@ -127,7 +135,7 @@ impl Kind {
                 .map(|value| Node::from_json(&value))
         };
         match self {
-            Kind::Argv | Kind::Variables => json().unwrap_or_else(|| Node::scalar(text)),
+            Kind::Argv | Kind::Variables | Kind::Probes => json().unwrap_or_else(|| Node::scalar(text)),
             Kind::Names | Kind::Senders if text.trim_start().starts_with('[') => {
                 json().unwrap_or_else(|| Node::scalar(text))
             }
@@ -186,7 +194,10 @@ impl Kind {
             Kind::Words(words) if words.contains(&text) => Ok(Value::from(text)),
             Kind::Words(words) => Err(no_such_word(text, words)),
             Kind::Path => path_fault(text).map_or_else(|| Ok(Value::from(text)), Err),
-            Kind::Argv | Kind::Names | Kind::Senders | Kind::Variables => Err("it is not one value".to_owned()),
+            Kind::Pattern => pattern_fault(text).map_or_else(|| Ok(Value::from(text)), Err),
+            Kind::Argv | Kind::Names | Kind::Senders | Kind::Variables | Kind::Probes => {
+                Err("it is not one value".to_owned())
+            }
         }
     }
 }
@@ -204,6 +215,16 @@ pub(super) fn path_fault(text: &str) -> Option<String> {
     } else {
         None
     }
+}
+
+/// Why a text is no pattern, in words that follow the key.
+fn pattern_fault(text: &str) -> Option<String> {
+    if text.is_empty() {
+        return Some("the pattern is empty and would match every line".to_owned());
+    }
+    let error = regex_lite::Regex::new(text).err()?;
+    let first = error.to_string().lines().next().unwrap_or_default().to_owned();
+    Some(format!("{text:?} is not a regular expression: {first}"))
 }
 
 /// The text of a node that must be one value.

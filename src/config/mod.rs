@@ -16,6 +16,7 @@ mod fault;
 mod flatten;
 mod keys;
 mod kind;
+mod probe;
 mod settings;
 mod source;
 mod spec;

@@ -15,8 +15,17 @@ use super::kind::Kind;
 use super::yaml::Node;
 use crate::model::bot::Platform;
 
-/// The key whose entries can be written one by one, as `env.NAME`.
 pub(super) const ENV: &str = "env";
+/// The keys whose entries can be written one by one, as `env.NAME` and `probes.NAME`.
+const MAPPINGS: [(&str, Kind); 2] = [(ENV, Kind::Variables), ("probes", Kind::Probes)];
+
+/// The mapping and the entry that a key such as `env.NAME` names.
+fn entry_of(key: &str) -> Option<(&'static str, Kind, &str)> {
+    MAPPINGS.iter().find_map(|(mapping, kind)| {
+        let name = key.strip_prefix(mapping)?.strip_prefix('.')?;
+        Some((*mapping, *kind, name))
+    })
+}
 
 #[derive(Clone, Default, PartialEq)]
 pub struct Settings {
@@ -55,10 +64,10 @@ impl Settings {
         Value::Object(map).to_string()
     }
 
-    /// The value of a key or of one variable, `env.NAME`; None where the operator wrote none.
+    /// The value of a key or of one entry, `env.NAME` or `probes.NAME`; None where the operator wrote none.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        match key.strip_prefix("env.") {
-            Some(name) => self.values.get(ENV)?.get(name),
+        match entry_of(key) {
+            Some((mapping, _, name)) => self.values.get(mapping)?.get(name),
             None => self.values.get(key),
         }
     }
@@ -73,12 +82,17 @@ impl Settings {
         value.as_str().map_or_else(|| value.to_string(), str::to_owned)
     }
 
-    /// Sets one key, or one variable as `env.NAME`. Lists of names are separated by commas or a JSON
-    /// array, `command` is a JSON array, `env` a JSON object. Errors on an unknown key, naming the
+    /// Sets one key, or one entry as `env.NAME` or `probes.NAME`. Lists of names are separated by commas or a JSON
+    /// array, `command` is a JSON array, `env` and `probes` JSON objects. Errors on an unknown key, naming the
     /// nearest one, and on a value that the key does not take.
     pub fn set(&mut self, key: &str, text: &str) -> Result<(), Fault> {
-        if let Some(name) = key.strip_prefix("env.") {
-            return self.set_variable(name, text);
+        if let Some((mapping, kind, name)) = entry_of(key) {
+            let value = match kind {
+                // The value of a variable is its text, whatever it looks like.
+                Kind::Variables => Value::from(text),
+                _ => serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)),
+            };
+            return self.set_entry(mapping, kind, name, value);
         }
         let known = find(KEYS, key).ok_or_else(|| no_such_key(key))?;
         self.put(known, &known.kind.node_of_text(text))
@@ -86,11 +100,11 @@ impl Settings {
 
     /// Removes a key or one variable; tells whether it was there. Errors on an unknown key.
     pub fn unset(&mut self, key: &str) -> Result<bool, Fault> {
-        if let Some(name) = key.strip_prefix("env.") {
-            let Some(Value::Object(variables)) = self.values.get_mut(ENV) else {
+        if let Some((mapping, _, name)) = entry_of(key) {
+            let Some(Value::Object(entries)) = self.values.get_mut(mapping) else {
                 return Ok(false);
             };
-            return Ok(variables.shift_remove(name).is_some());
+            return Ok(entries.shift_remove(name).is_some());
         }
         let was_there = self.values.remove(key).is_some();
         if !was_there && find(KEYS, key).is_none() {
@@ -101,15 +115,17 @@ impl Settings {
 
     /// Sets one environment variable.
     pub fn set_variable(&mut self, name: &str, value: &str) -> Result<(), Fault> {
+        self.set_entry(ENV, Kind::Variables, name, Value::from(value))
+    }
+
+    fn set_entry(&mut self, mapping: &str, kind: Kind, name: &str, value: Value) -> Result<(), Fault> {
         let node = Node::from_json(&serde_json::json!({ name: value }));
-        let Some(Value::Object(new)) = read(ENV, Kind::Variables, &node)? else {
+        let Some(Value::Object(new)) = read(mapping, kind, &node)? else {
             return Ok(());
         };
-        match self.values.get_mut(ENV) {
-            Some(Value::Object(variables)) => variables.extend(new),
-            _ => {
-                self.values.insert(ENV.to_owned(), Value::Object(new));
-            }
+        match self.values.get_mut(mapping) {
+            Some(Value::Object(entries)) => entries.extend(new),
+            _ => self.insert(mapping, Value::Object(new)),
         }
         Ok(())
     }
@@ -138,20 +154,21 @@ impl Settings {
     /// named with a slash. A program without one is looked up in PATH. Errors when `base` is not UTF-8.
     pub fn resolve_paths(&mut self, base: &Path) -> Result<(), Fault> {
         for (name, value) in &mut self.values {
-            let text = match (find(KEYS, name).map(|key| key.kind), value) {
-                (Some(Kind::Path), Value::String(path)) => path,
-                (Some(Kind::Argv), Value::Array(argv)) => match argv.first_mut() {
-                    Some(Value::String(program)) if program.contains('/') => program,
-                    _ => continue,
-                },
-                _ => continue,
-            };
-            *text = full_path(name, base, text)?;
+            match (find(KEYS, name).map(|key| key.kind), value) {
+                (Some(Kind::Path), Value::String(path)) => *path = full_path(name, base, path)?,
+                (Some(Kind::Argv), argv) => resolve_program(name, base, argv)?,
+                (Some(Kind::Probes), Value::Object(probes)) => {
+                    for argv in probes.values_mut().filter_map(|probe| probe.get_mut("exec")) {
+                        resolve_program(name, base, argv)?;
+                    }
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
 
-    /// These settings over others: a key of these wins; of `env`, each variable does.
+    /// These settings over others: a key of these wins; of `env` and `probes`, each entry does.
     pub fn over(&self, below: &Settings) -> Settings {
         let mut merged = below.clone();
         for (key, value) in &self.values {
@@ -210,6 +227,14 @@ fn read(key: &str, kind: Kind, node: &Node) -> Result<Option<Value>, Fault> {
         Some(fault) => Err(fault),
         None => Ok(value),
     }
+}
+
+fn resolve_program(name: &str, base: &Path, argv: &mut Value) -> Result<(), Fault> {
+    match argv.get_mut(0) {
+        Some(Value::String(program)) if program.contains('/') => *program = full_path(name, base, program)?,
+        _ => {}
+    }
+    Ok(())
 }
 
 fn full_path(name: &str, base: &Path, text: &str) -> Result<String, Fault> {
@@ -420,6 +445,8 @@ mod tests {
             Kind::Names => format!("N{a}, N{b}"),
             Kind::Senders => format!("*, b{b}"),
             Kind::Variables => serde_json::json!({ format!("N{a}"): word, format!("M{b}"): "" }).to_string(),
+            Kind::Pattern => format!("x{}", regex_lite::escape(word)),
+            Kind::Probes => serde_json::json!({ format!("p{a}"): {"tcp": 1 + b % 60_000} }).to_string(),
         }
     }
 

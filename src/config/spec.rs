@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::fault::{Fault, Faults};
 use super::keys::{KEYS, find};
+use super::probe::probes_of;
 use super::settings::{ENV, Settings};
 use super::yaml::Node;
 use crate::model::bot::{
@@ -62,6 +63,8 @@ pub(super) fn assemble(id: &BotId, layers: &[&Settings]) -> Result<BotSpec, Vec<
         heartbeat_timeout: merged.duration("heartbeat_timeout"),
         kernel: merged.kernel(),
         limits: merged.limits(),
+        probes: probes_of(merged.value("probes")),
+        errors_pattern: merged.text("errors.pattern"),
         log: LogPolicy {
             max_size: merged.size("log.max_size"),
             keep: merged.integer("log.keep"),
@@ -364,6 +367,8 @@ mod tests {
                     ..limit(Some(HALTED_MAX), 30, LimitAction::Restart)
                 },
             },
+            probes: Vec::new(),
+            errors_pattern: None,
             log: LogPolicy {
                 max_size: 10 * 1024 * 1024,
                 keep: 5,
@@ -395,6 +400,7 @@ mod tests {
             "limits.halted.for":"26s","limits.halted.action":"stop","log.max_size":"4KiB","log.keep":2,
             "queue.max_messages":5,"queue.max_bytes":"8KiB","queue.max_message":"1KiB","queue.retry_delay":"13s",
             "queue.max_retry_delay":"14s","queue.max_crashes":4,"queue.dedup_window":"15s","queue.durability":"each",
+            "probes":{"api":{"tcp":"8080","period":"9s"}},"errors.pattern":"E[0-9]",
             "accept_from":["desk","*"],"media.dir":"/m","media.clean_on_start":true}"#;
         let written = Settings::from_json(own).unwrap();
         for key in KEYS {
@@ -425,6 +431,11 @@ mod tests {
         assert_eq!(spec.ready.when, ReadyWhen::Signal);
         assert_eq!((spec.ready.timeout, spec.ready.min_uptime), (seconds(7), seconds(8)));
         assert_eq!(spec.heartbeat_timeout, seconds(9));
+        assert_eq!(
+            (spec.probes[0].name.as_str(), spec.probes[0].period),
+            ("api", seconds(9))
+        );
+        assert_eq!(spec.errors_pattern.as_deref(), Some("E[0-9]"));
         let with = |max, warn, lasting, action| Limit {
             warn,
             ..limit(Some(max), lasting, action)

@@ -56,17 +56,25 @@ const MICROS_AT: usize = 20;
 /// Reads one line as it stands on disk, without its line end. None for a foreign line.
 pub(super) fn parse_line(raw: &[u8]) -> Option<LogLine> {
     let (head, text) = raw.split_at_checked(HEAD_BYTES)?;
-    let (stamp, word) = head.split_at(STAMP_BYTES);
-    let stream = match word {
-        b" out " => Stream::Out,
-        b" err " => Stream::Err,
-        _ => return None,
-    };
     Some(LogLine {
-        at: Stamp::parse(std::str::from_utf8(stamp).ok()?)?,
-        stream,
+        stream: stream_of(head)?,
+        at: stamp_of(head)?,
         text: String::from_utf8_lossy(text).into_owned(),
     })
+}
+
+/// The stream that a head of [`HEAD_BYTES`] bytes names. None for a foreign line.
+pub(super) fn stream_of(head: &[u8]) -> Option<Stream> {
+    match head.get(STAMP_BYTES..)? {
+        b" out " => Some(Stream::Out),
+        b" err " => Some(Stream::Err),
+        _ => None,
+    }
+}
+
+/// The stamp of a head.
+pub(super) fn stamp_of(head: &[u8]) -> Option<Stamp> {
+    Stamp::parse(std::str::from_utf8(head.get(..STAMP_BYTES)?).ok()?)
 }
 
 /// Reads one line like [`parse_line`]; a foreign line is all text and gets the stamp that is passed in.

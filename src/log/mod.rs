@@ -5,7 +5,8 @@
 //! Older lines stand in `<file>.1`, `<file>.2` and so on; the higher the number, the older the lines.
 //!
 //! Writing: [`Capture`] turns the bytes of a pipe into masked lines, [`LogFile`] puts them on the disk.
-//! Reading: [`tail`] and [`tail_and_follow`] deliver [`LogLine`]s of one file, [`merge`] interleaves several.
+//! Reading: [`tail`] and [`tail_and_follow`] deliver [`LogLine`]s of one file, [`merge`] interleaves several;
+//! [`Tap`] hands raw lines to who counts them.
 
 mod capture;
 mod chain;
@@ -14,6 +15,7 @@ mod line;
 mod mask;
 mod read;
 mod rotate;
+mod tap;
 
 pub use capture::Capture;
 pub use follow::{Follower, tail_and_follow};
@@ -21,6 +23,7 @@ pub use line::{LogLine, Stream, merge};
 pub use mask::Mask;
 pub use read::{Query, tail};
 pub use rotate::LogFile;
+pub use tap::{RawLine, Tap};
 
 use std::io;
 use std::path::PathBuf;

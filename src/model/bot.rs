@@ -9,6 +9,7 @@ use std::time::Duration;
 pub use super::end::{End, Oom, signal_name, signal_number};
 use super::kernel::KernelPolicy;
 use super::limits::{BOT_NAME_BYTES_MAX, TARGET_BYTES_MAX};
+use super::probe::Probe;
 use super::queue::QueuePolicy;
 pub use super::usage::{Limit, LimitAction, Limits};
 
@@ -338,6 +339,9 @@ pub struct BotSpec {
     pub stop: StopPolicy,
     pub ready: ReadyPolicy,
     pub heartbeat_timeout: Duration,
+    pub probes: Vec<Probe>,
+    /// Lines of its log that count as errors; None: the usual ones.
+    pub errors_pattern: Option<String>,
     pub limits: Limits,
     pub kernel: KernelPolicy,
     pub log: LogPolicy,

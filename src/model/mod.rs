@@ -10,6 +10,7 @@ pub mod metric;
 #[cfg(test)]
 pub(crate) mod mutation;
 pub mod nearest;
+pub mod probe;
 pub mod queue;
 pub mod units;
 pub mod usage;

@@ -95,6 +95,8 @@ impl<H: Host> Supervisor<H> {
                 member.state_since = Stamp::from_unix_ms(since);
             }
             member.seen.heartbeat_at = line.heartbeat_at.map(Stamp::from_unix_ms);
+            member.seen.health.earlier = line.probes.clone();
+            member.seen.last_why = line.last_exit.as_ref().and_then(|exit| exit.why.clone());
         }
         member.seen.suits = found.live().and_then(|live| live.suits.clone());
         let is_counted = found.is_counted();
@@ -156,6 +158,8 @@ impl<H: Host> Supervisor<H> {
             Some(Phase::Stopping { .. }) => self.perform(bot, Effect::Kill { run }),
             _ => {}
         }
+        self.watch_health(bot);
+        self.watch_log(bot);
         self.handle(News::Outbox(bot.clone()));
     }
 

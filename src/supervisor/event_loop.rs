@@ -173,6 +173,9 @@ impl<H: Host> Supervisor<H> {
             .warn(&format!("woke {}s late; liveness starts anew", late.as_secs()));
         for bot in self.fleet.ids() {
             self.ask_anew(&bot);
+            if let Some(member) = self.fleet.get_mut(&bot) {
+                member.seen.health.pardon(now);
+            }
             if let Some(member) = self.fleet.get_mut(&bot).filter(|member| member.seen.spawn_by.is_some()) {
                 member.seen.spawn_by = Some(now + SPAWN_TIME_MAX);
             }
@@ -231,6 +234,13 @@ impl<H: Host> Supervisor<H> {
                 self.ended(&bot, run, end, at);
             }
             News::Sampled(samples) => self.sampled(samples),
+            News::Probed {
+                bot,
+                run,
+                probe,
+                answer,
+            } => self.probed(&bot, &run, &probe, &answer),
+            News::LogsRead(findings) => self.logs_read(findings),
             // While the loop stops, a reload would start what is to go down.
             News::Reload => {
                 if self.stage == Stage::Running
@@ -259,6 +269,7 @@ impl<H: Host> Supervisor<H> {
             self.targets_changed = true;
         }
         self.apply(bot, Event::Spawned { run: run.clone() });
+        self.watch_log(bot);
         // A bot may speak before its shim has told of it.
         if has_beaten {
             self.apply(bot, Event::Heartbeat { run });
@@ -304,6 +315,10 @@ impl<H: Host> Supervisor<H> {
         self.recover(bot, Some((&run, self.end_for_mail(bot, &end))));
         if let Some(member) = self.fleet.get_mut(bot) {
             member.seen.last_end = Some((end.clone(), at));
+            member.seen.last_why = match &member.bot.phase {
+                Phase::Stopping { .. } => member.bot.reason(&member.policy),
+                _ => None,
+            };
             member.count(&run);
             self.targets_changed = true;
         }
@@ -367,6 +382,7 @@ impl<H: Host> Supervisor<H> {
             {
                 self.release(&bot);
             }
+            self.look_at_probes(&bot);
             self.apply(&bot, Event::DeadlinePassed);
         }
     }

@@ -9,6 +9,8 @@ use crate::model::message::Envelope;
 use crate::model::units::{Moment, Stamp};
 use crate::model::usage::{Level, Standing, Usage};
 
+use super::error_rate::ErrorRate;
+use super::health::Health;
 use super::host::BoxCounts;
 use super::ledger::Ledger;
 use super::machine::{Bot, Phase, Policy, deadline};
@@ -92,6 +94,8 @@ pub enum Place {
 pub struct Seen<P> {
     pub pid: Option<u32>,
     pub started_at: Option<Stamp>,
+    /// When its shim was ordered; None for a run that another supervisor had started.
+    pub launched_at: Option<Stamp>,
     pub speaks: Speaks,
     pub heartbeat_at: Option<Stamp>,
     pub connected: Option<bool>,
@@ -103,6 +107,7 @@ pub struct Seen<P> {
     /// The limits in force, and how far each is passed.
     pub standings: Vec<Standing>,
     pub poll: Poll<P>,
+    pub health: Health<P>,
     /// The word of its shutdown, withdrawn at its end: the next run must not take it for its own.
     pub shutdown: Vec<P>,
     /// When a shim that has not reported is given up.
@@ -112,6 +117,9 @@ pub struct Seen<P> {
     /// Something to tell beside the state.
     pub note: Option<String>,
     pub last_end: Option<(End, Stamp)>,
+    /// Why the last run was ended, where nobody had asked for it.
+    pub last_why: Option<String>,
+    pub errors: ErrorRate,
     pub counts: BoxCounts,
     /// When a message in its inbox is due that waits for its retry.
     pub later_at: Option<Moment>,
@@ -143,6 +151,7 @@ impl<P> Default for Seen<P> {
         Seen {
             pid: None,
             started_at: None,
+            launched_at: None,
             speaks: Speaks::default(),
             heartbeat_at: None,
             connected: None,
@@ -156,11 +165,14 @@ impl<P> Default for Seen<P> {
                 recent: Vec::new(),
                 missed: 0,
             },
+            health: Health::default(),
             shutdown: Vec::new(),
             spawn_by: None,
             suits: None,
             note: None,
             last_end: None,
+            last_why: None,
+            errors: ErrorRate::default(),
             counts: BoxCounts::default(),
             later_at: None,
         }
@@ -172,6 +184,8 @@ impl<P> Seen<P> {
     pub fn of_next_run(&mut self) {
         *self = Seen {
             last_end: self.last_end.take(),
+            last_why: self.last_why.take(),
+            errors: std::mem::take(&mut self.errors),
             counts: self.counts,
             later_at: self.later_at,
             ..Seen::default()
@@ -187,6 +201,8 @@ impl<P> Member<P> {
             self.seen.poll.next_at,
             self.seen.spawn_by,
             self.seen.later_at,
+            self.seen.health.deadline(),
+            self.seen.errors.next_change(),
         ]
         .into_iter()
         .flatten()
@@ -226,10 +242,10 @@ impl<P> Member<P> {
         let note = self.seen.note.clone().or_else(|| self.excess());
         match &self.bot.phase {
             Phase::Stopping { .. } => note.or(of_state),
+            Phase::Running { .. } => of_state.or(self.seen.health.why_not_ready()).or(note),
             Phase::Down(_)
             | Phase::Spawning { .. }
             | Phase::Starting { .. }
-            | Phase::Running { .. }
             | Phase::Waiting { .. }
             | Phase::GaveUp { .. }
             | Phase::Held { .. } => of_state.or(note),
@@ -242,6 +258,23 @@ impl<P> Member<P> {
         let passed = of(Level::Max).chain(of(Level::Warn));
         let all: Vec<&str> = passed.filter_map(|it| it.why.as_deref()).collect();
         (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    fn last_exit(&self) -> Option<LastExit> {
+        let (end, at) = self.seen.last_end.as_ref()?;
+        let (code, signal) = match end {
+            End::Code(code) => (Some(*code), None),
+            End::Signal { number, .. } => (None, Some(*number)),
+            End::OutOfMemory(_) => (None, Some(SIGKILL)),
+            End::Unknown(_) => (None, None),
+        };
+        Some(LastExit {
+            code,
+            signal,
+            oom: matches!(end, End::OutOfMemory(Oom::Counted { .. })),
+            why: self.seen.last_why.clone().or_else(|| Some(end.to_string())),
+            at: at.unix_ms(),
+        })
     }
 
     /// This bot's line of the snapshot. `now` and `stamp` are the same moment on both clocks.
@@ -271,7 +304,7 @@ impl<P> Member<P> {
             run_id: live.map(RunId::to_string),
             started_at: live.and(self.seen.started_at).map(Stamp::unix_ms),
             restarts: self.bot.restarts,
-            last_exit: self.seen.last_end.as_ref().map(|(end, at)| last_exit(end, *at)),
+            last_exit: self.last_exit(),
             next_restart_at: next_at.map(|at| on_wall(at).unix_ms()),
             memory_bytes: usage.map(|usage| usage.memory_bytes),
             cpu_percent: usage.and_then(|usage| usage.cpu_percent),
@@ -293,6 +326,9 @@ impl<P> Member<P> {
             status_text: live.and(self.seen.status_text.clone()),
             kernel: live.map(|_| self.seen.kernel.clone()).unwrap_or_default(),
             failures: self.bot.failures.streak(),
+            ready: live.and(self.seen.health.ready()),
+            probes: self.seen.health.statuses(),
+            errors_per_minute: Some(self.seen.errors.per_minute()),
             ..BotStatus::default()
         }
     }
@@ -300,6 +336,7 @@ impl<P> Member<P> {
 
 /// What the kernel kills with.
 const SIGKILL: i32 = 9;
+
 fn limit_status(standing: &Standing, on_wall: impl Fn(Moment) -> Stamp) -> LimitStatus {
     LimitStatus {
         what: standing.measure.word().to_owned(),
@@ -310,23 +347,6 @@ fn limit_status(standing: &Standing, on_wall: impl Fn(Moment) -> Stamp) -> Limit
         why: standing.why.clone(),
     }
 }
-
-fn last_exit(end: &End, at: Stamp) -> LastExit {
-    let (code, signal) = match end {
-        End::Code(code) => (Some(*code), None),
-        End::Signal { number, .. } => (None, Some(*number)),
-        End::OutOfMemory(_) => (None, Some(SIGKILL)),
-        End::Unknown(_) => (None, None),
-    };
-    LastExit {
-        code,
-        signal,
-        oom: matches!(end, End::OutOfMemory(Oom::Counted { .. })),
-        why: Some(end.to_string()),
-        at: at.unix_ms(),
-    }
-}
-
 /// All bots by id, and which of them is due next.
 pub struct Fleet<P> {
     members: BTreeMap<BotId, Member<P>>,

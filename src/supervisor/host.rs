@@ -206,9 +206,28 @@ pub trait Host {
     fn audit(&mut self, action: &str, bot: &BotId, detail: &str);
     /// Tells the sampler whom to look at.
     fn watch_usage(&mut self, targets: Vec<UsageTarget>);
+    /// Has the probes of a run asked that need somebody outside of the loop; None: not any more.
+    fn watch_probes(&mut self, bot: &BotId, target: Option<ProbeTarget<'_>>);
+    /// Has a bot's log read for errors and by its probes; None: not any more.
+    fn watch_log(&mut self, bot: &BotId, target: Option<LogTarget<'_>>);
     fn log(&mut self, line: &str);
     /// Something that an operator should look at.
     fn warn(&mut self, line: &str);
+}
+
+/// A run that is to be asked, and since when it is there.
+pub struct ProbeTarget<'a> {
+    pub run: &'a RunId,
+    pub index: u32,
+    pub spec: &'a BotSpec,
+    pub began_at: Moment,
+}
+
+/// A run whose log is to be read, from lines of this moment on.
+pub struct LogTarget<'a> {
+    pub run: &'a RunId,
+    pub spec: &'a BotSpec,
+    pub since: Stamp,
 }
 
 /// A bot whose use of the host is to be sampled: its process tree hangs below the shim.

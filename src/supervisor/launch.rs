@@ -13,8 +13,8 @@ use super::kernel;
 use super::process::ProcessHost;
 
 impl ProcessHost {
-    /// The orders of one run: what the shim needs and nothing else.
-    pub(super) fn orders(&self, launch: &Launch<'_>) -> Result<Orders, String> {
+    /// The whole environment of one run. Errors where its `env_file` cannot be read.
+    pub(super) fn environment(&self, launch: &Launch<'_>) -> Result<BTreeMap<String, String>, String> {
         let (spec, home) = (launch.spec, &self.parts.home);
         let env_file = match &spec.env_file {
             None => BTreeMap::new(),
@@ -52,8 +52,15 @@ impl ProcessHost {
             settings: &self.env,
             inherited: &|name| std::env::var(name).ok(),
         };
-        let mut env = environment::build(spec, &base, &env_file, launch.token, &identity);
-        let notify = self.notify(launch, &outbox, &heartbeat);
+        Ok(environment::build(spec, &base, &env_file, launch.token, &identity))
+    }
+
+    /// The orders of one run: what the shim needs and nothing else.
+    pub(super) fn orders(&self, launch: &Launch<'_>) -> Result<Orders, String> {
+        let (spec, home) = (launch.spec, &self.parts.home);
+        let media = spec.media.dir.clone().unwrap_or_else(|| home.media_of(&spec.id));
+        let mut env = self.environment(launch)?;
+        let notify = self.notify(launch);
         let notify = environment::add_notify(&mut env, &notify.address, spec.heartbeat_timeout).then_some(notify);
         let secrets = environment::secrets_of(&env, launch.token);
         Ok(Orders {
@@ -87,14 +94,15 @@ impl ProcessHost {
         })
     }
 
-    fn notify(&self, launch: &Launch<'_>, outbox: &Path, heartbeat: &Path) -> NotifyOrders {
+    fn notify(&self, launch: &Launch<'_>) -> NotifyOrders {
+        let (home, bot) = (&self.parts.home, &launch.spec.id);
         let uid = rustix::process::geteuid().as_raw();
-        let run_dir = self.parts.home.run_of(&launch.spec.id);
+        let run_dir = home.run_of(bot);
         let address = kernel::notify_address(&run_dir, launch.run.as_str(), uid);
         NotifyOrders {
             address: address.display().to_string(),
-            outbox: outbox.to_owned(),
-            heartbeat: heartbeat.to_owned(),
+            outbox: home.outbox_of(bot),
+            heartbeat: home.heartbeat_of(bot),
             watchdog_ms: u64::try_from(launch.spec.heartbeat_timeout.as_millis()).unwrap_or(u64::MAX),
         }
     }

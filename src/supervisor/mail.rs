@@ -135,6 +135,9 @@ impl<H: Host> Supervisor<H> {
                 _ => {}
             }
         }
+        if envelope.name == "error" && matches!(envelope.kind, Kind::Event | Kind::Error) {
+            self.count_error(bot);
+        }
         let live = run.clone().filter(|_| is_event);
         if let Some(run) = &live
             && self.note_word(bot, run, envelope)
@@ -214,7 +217,11 @@ impl<H: Host> Supervisor<H> {
                 self.host.retract(bot, posted);
             }
         }
-        self.fact(bot, run, &envelope.name, &one_line(&envelope.payload));
+        let is_of_probe = self.probe_answered(bot, envelope.correlation_id.as_deref());
+        // The history would hold little else.
+        if !is_of_probe || envelope.correlation_id.is_none() {
+            self.fact(bot, run, &envelope.name, &one_line(&envelope.payload));
+        }
         self.touch();
     }
 
@@ -316,7 +323,8 @@ impl<H: Host> Supervisor<H> {
     pub(super) fn withdraw(&mut self, bot: &BotId) {
         let Some(member) = self.fleet.get_mut(bot) else { return };
         let asked = member.seen.poll.asked.take().map(|(_, posted)| posted);
-        let unread: Vec<_> = member.seen.shutdown.drain(..).chain(asked).collect();
+        let by_probes = member.seen.health.rest();
+        let unread: Vec<_> = member.seen.shutdown.drain(..).chain(asked).chain(by_probes).collect();
         for posted in unread {
             self.host.retract(bot, posted);
         }
@@ -431,7 +439,7 @@ impl<H: Host> Supervisor<H> {
 /// Whether this answers one of the supervisor's own questions for status.
 fn is_answer<P>(member: &Member<P>, envelope: &Envelope) -> bool {
     let recent = &member.seen.poll.recent;
-    let is_ours = |id: &String| recent.contains(id);
+    let is_ours = |id: &String| recent.contains(id) || member.seen.health.has_asked(Some(id));
     envelope.name == "status_response" && envelope.correlation_id.as_ref().is_none_or(is_ours)
 }
 

@@ -41,8 +41,8 @@ impl Tally {
         count.messages_out += u64::from(is_message);
     }
 
-    /// More errors of a bot, however they were noticed.
-    pub fn errors(&mut self, bot: &BotId, count: u64) {
+    /// Lines of its log that count as errors.
+    pub(super) fn errors(&mut self, bot: &BotId, count: u64) {
         self.of_bots.entry(bot.clone()).or_default().errors += count;
     }
 

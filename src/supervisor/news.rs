@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::bot::{BotId, End, RunId};
+use crate::model::probe::Answer;
 use crate::model::usage::Sample;
 
 use super::machine::{SpawnFailure, StopMode};
@@ -42,10 +43,30 @@ pub enum News {
     },
     /// One pass of the sampler, with all that it found.
     Sampled(Vec<Sample>),
+    /// A bot was asked by one of its probes.
+    Probed {
+        bot: BotId,
+        run: RunId,
+        probe: String,
+        answer: Answer,
+    },
+    /// The logs were read once more; bots of which nothing is to be told are left out.
+    LogsRead(Vec<LogFinding>),
     Reload,
     Stop(StopMode),
     /// A shim has something to be looked at.
     Shim(Token),
+}
+
+/// What one look into a bot's log found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFinding {
+    pub bot: BotId,
+    /// The newest run that was being watched.
+    pub run: RunId,
+    pub errors: u64,
+    /// The newest line that matched, for each probe that had one.
+    pub matched: Vec<(String, String)>,
 }
 
 /// Settings of the loop itself.

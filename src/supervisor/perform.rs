@@ -62,6 +62,10 @@ impl<H: Host> Supervisor<H> {
         }
         // Before anything is done: a supervisor that is killed after it must not be asked to count twice.
         self.note(bot);
+        if before.state() != state {
+            self.watch_health(bot);
+            self.watch_log(bot);
+        }
         for effect in effects {
             self.perform(bot, effect);
         }
@@ -159,11 +163,12 @@ impl<H: Host> Supervisor<H> {
         }
         // What a disk refused to take back at the end of the last run.
         self.recover(bot, None);
-        let now = self.host.now();
+        let (now, stamp) = (self.host.now(), self.host.stamp());
         let Some(member) = self.fleet.get_mut(bot) else { return };
         // Nobody is left who knows older secrets.
         member.discretion = Discretion::new(secrets_of(&member.policy.spec.env, member.token.as_ref()));
         member.seen.spawn_by = Some(now + SPAWN_TIME_MAX);
+        member.seen.launched_at = Some(stamp);
         let launch = Launch {
             run,
             index: member.index,

@@ -1,7 +1,7 @@
 //! The real host: processes through shims, mailboxes through the spool, configuration and history
 //! through the store, time through the clock.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -28,8 +28,11 @@ use crate::store::{Access, AuditEntry, Store};
 
 use super::capacity::Budget;
 use super::environment::Account;
-use super::host::{BoxCounts, Configuration, Configured, Found, Host, Launch, Mail, UsageTarget};
+use super::host::{
+    BoxCounts, Configuration, Configured, Found, Host, Launch, LogTarget, Mail, ProbeTarget, UsageTarget,
+};
 use super::ledger::{self, Ledger};
+use super::lookouts::{TellLogWatch, TellProber};
 use super::machine::SpawnFailure;
 use super::mail::SUPERVISOR;
 use super::mailboxes::{Inodes, inode_of};
@@ -61,6 +64,10 @@ pub struct Parts {
     pub writer: Writer,
     /// Tells the sampler whom to look at; None: nothing is sampled.
     pub sampler: Option<TellSampler>,
+    /// Has bots asked by their probes.
+    pub prober: TellProber,
+    /// Has the logs of bots read; None: they are not read.
+    pub log_watch: Option<TellLogWatch>,
     /// The loop's own queue, for threads that this host starts.
     pub queue: SyncSender<News>,
     pub observer: Option<Observer>,
@@ -99,6 +106,9 @@ pub struct ProcessHost {
     /// The watched folders of each bot as they were when they were made and watched. A folder that was
     /// removed and made anew has another inode, and no watch.
     pub(super) prepared: HashMap<BotId, Inodes>,
+    /// Bots that are asked by their probes, and whose logs are read.
+    pub(super) probed: BTreeSet<BotId>,
+    pub(super) logged: BTreeSet<BotId>,
 }
 
 /// A message in a bot's inbox, and the box it lies in.
@@ -128,6 +138,8 @@ impl ProcessHost {
             incidents: BTreeMap::new(),
             backlog: HashMap::new(),
             prepared: HashMap::new(),
+            probed: BTreeSet::new(),
+            logged: BTreeSet::new(),
         })
     }
 
@@ -329,6 +341,8 @@ impl Host for ProcessHost {
         self.parts.traffic.forget(bot);
         self.backlog.remove(&Some(bot.clone()));
         self.forget_runs(bot);
+        self.order_probes(bot, None);
+        self.order_log(bot, None);
         let dirs = self.watched(bot);
         if let Ok(watches) = &mut self.parts.watches {
             dirs.iter().for_each(|dir| watches.remove(dir));
@@ -456,6 +470,14 @@ impl Host for ProcessHost {
         if let Some(sampler) = &self.parts.sampler {
             sampler(targets);
         }
+    }
+
+    fn watch_probes(&mut self, bot: &BotId, target: Option<ProbeTarget<'_>>) {
+        self.order_probes(bot, target);
+    }
+
+    fn watch_log(&mut self, bot: &BotId, target: Option<LogTarget<'_>>) {
+        self.order_log(bot, target);
     }
 
     fn log(&mut self, line: &str) {

@@ -123,6 +123,8 @@ impl<H: Host> Supervisor<H> {
         let is_desired = member.is_desired();
         // Deadlines and limits follow the policy while the process stays.
         self.targets_changed = true;
+        self.watch_health(&bot);
+        self.watch_log(&bot);
         self.fleet.refresh(&bot);
         self.note(&bot);
         match (was_desired, is_desired) {

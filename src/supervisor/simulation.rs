@@ -13,6 +13,7 @@ mod inboxes;
 mod launches;
 mod mailboxes;
 mod measuring;
+mod probes;
 mod publishing;
 mod random;
 mod stopping;
@@ -26,7 +27,9 @@ use serde_json::{Value, json};
 
 use super::capacity::Budget;
 use super::event_loop::Supervisor;
-use super::host::{BoxCounts, Configuration, Configured, Found, Host, Launch, Mail, Remnant, UsageTarget};
+use super::host::{
+    BoxCounts, Configuration, Configured, Found, Host, Launch, LogTarget, Mail, ProbeTarget, Remnant, UsageTarget,
+};
 use super::ledger::Ledger;
 use super::machine::SpawnFailure;
 use super::news::{News, Pace};
@@ -225,6 +228,9 @@ struct World {
     /// Messages from bot to bot.
     delivered: Vec<(BotId, Envelope)>,
     refused: Vec<(Envelope, String)>,
+    /// The runs that are asked from outside, and the bots whose logs are read, from when on.
+    probed: Vec<(BotId, RunId)>,
+    logged: BTreeMap<BotId, Stamp>,
 }
 
 impl World {
@@ -261,6 +267,8 @@ impl World {
             released: Vec::new(),
             delivered: Vec::new(),
             refused: Vec::new(),
+            probed: Vec::new(),
+            logged: BTreeMap::new(),
         }
     }
 
@@ -621,6 +629,20 @@ impl Host for World {
         for target in targets {
             assert!(target.pid > 0, "{} is watched without a process", target.bot);
         }
+    }
+
+    fn watch_probes(&mut self, bot: &BotId, target: Option<ProbeTarget<'_>>) {
+        if let Some(target) = &target {
+            assert!(self.live(bot).contains(&target.run), "{bot} is asked without a run");
+        }
+        self.probed.retain(|(known, _)| known != bot);
+        self.probed
+            .extend(target.map(|target| (bot.clone(), target.run.clone())));
+    }
+
+    fn watch_log(&mut self, bot: &BotId, target: Option<LogTarget<'_>>) {
+        self.logged.remove(bot);
+        self.logged.extend(target.map(|target| (bot.clone(), target.since)));
     }
 
     fn log(&mut self, _line: &str) {}

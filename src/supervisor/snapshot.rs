@@ -203,7 +203,7 @@ pub struct LastExit {
     /// The kernel killed it because its memory was used up.
     #[serde(default)]
     pub oom: bool,
-    /// The end in words.
-    #[serde(default)]
+    /// Why it was ended where nobody had asked for it, else the end in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }

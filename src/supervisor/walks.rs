@@ -64,6 +64,8 @@ fn policy(dice: &mut Dice) -> Policy {
                 min_uptime: Duration::from_millis(dice.below(2000)),
             },
             heartbeat_timeout: Duration::from_secs(1 + dice.below(60)),
+            probes: Vec::new(),
+            errors_pattern: None,
             limits: Limits::default(),
             kernel: crate::model::kernel::KernelPolicy::default(),
             log: LogPolicy { max_size: 1, keep: 1 },

@@ -35,6 +35,8 @@ mod notify;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod probes;
+#[cfg(test)]
 mod queue;
 #[cfg(test)]
 mod restart;

@@ -58,24 +58,36 @@ pub(super) fn run(client: &Client, id: &BotId, as_json: bool) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
-/// What the operator wrote, without the values of variables that look like secrets.
+/// What the operator wrote, without the values of variables that look like secrets and of headers.
 fn shown(settings: &Settings) -> Vec<(String, Value)> {
-    let hide = |value: &Value| match value {
-        Value::Object(env) => {
-            let hidden = |(name, value): (&String, &Value)| {
-                let value = if is_sensitive(name) {
-                    json!(HIDDEN)
-                } else {
-                    value.clone()
-                };
-                (name.clone(), value)
-            };
-            Value::Object(env.iter().map(hidden).collect())
-        }
-        other => other.clone(),
+    let hide = |key: &str, value: &Value| match (key, value) {
+        ("env", Value::Object(env)) => hidden(env, is_sensitive),
+        ("probes", probes) => without_headers(probes),
+        (_, other) => other.clone(),
     };
     settings
         .iter()
-        .map(|(key, value)| (key.to_owned(), hide(value)))
+        .map(|(key, value)| (key.to_owned(), hide(key, value)))
         .collect()
+}
+
+/// The same mapping without the values of those names.
+fn hidden(map: &Map<String, Value>, is_secret: impl Fn(&str) -> bool) -> Value {
+    let hide = |(name, value): (&String, &Value)| {
+        let value = if is_secret(name) { json!(HIDDEN) } else { value.clone() };
+        (name.clone(), value)
+    };
+    Value::Object(map.iter().map(hide).collect())
+}
+
+fn without_headers(probes: &Value) -> Value {
+    let mut probes = probes.clone();
+    for probe in probes.as_object_mut().into_iter().flat_map(Map::values_mut) {
+        if let Some(headers) = probe.pointer_mut("/http/headers")
+            && let Some(map) = headers.as_object()
+        {
+            *headers = hidden(map, |_| true);
+        }
+    }
+    probes
 }
