@@ -35,7 +35,7 @@ impl<H: Host> Supervisor<H> {
                 self.level_changed(&bot, &run, change);
             }
         }
-        self.record_pass(self.host.now());
+        self.record_sampled();
         self.touch();
         self.look_after_at_times();
     }
