@@ -303,11 +303,7 @@ fn what_is_too_old_or_too_much_goes() {
     wait_until("there is room again", &home, || {
         count(used) <= MIB && count("SELECT COUNT(*) FROM process_metrics WHERE bot = 'shop'") > 0
     });
-    assert!(
-        home.log_of("supervisor").contains("history.max_size"),
-        "{}",
-        home.tail_of_supervisor_log()
-    );
+    home.wait_log("supervisor", "history.max_size");
 }
 
 #[test]
