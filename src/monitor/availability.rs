@@ -109,18 +109,20 @@ pub fn away_after(rows: &[MetricRow]) -> Duration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Unknown,
-    /// Not wanted, or on its way down because somebody asked for it.
+    /// Not wanted, or on its way down or up because somebody asked for it.
     Off,
     Up,
     Down,
 }
 
 impl Standing {
-    fn of(state: State) -> Standing {
+    /// A start that somebody asked for is no time of being down; one that follows a failure is.
+    fn of(state: State, has_failed: bool) -> Standing {
         match state {
             State::Adopting => Standing::Unknown,
             State::Stopped | State::Stopping => Standing::Off,
             State::Running => Standing::Up,
+            State::Starting if !has_failed => Standing::Off,
             State::Starting | State::Unhealthy | State::Backoff | State::Failed | State::Held => Standing::Down,
         }
     }
@@ -130,6 +132,7 @@ impl Standing {
 pub fn availability(facts: &[Fact], observed: &Spans, from: Stamp, to: Stamp) -> Availability {
     let mut found = Availability::default();
     let (mut standing, mut since) = (Standing::Unknown, from);
+    let mut last_state: Option<State> = None;
     // Since when it has failed and not come back.
     let mut failed_at: Option<Stamp> = None;
     for fact in facts.iter().filter(|fact| fact.at < to) {
@@ -137,7 +140,8 @@ pub fn availability(facts: &[Fact], observed: &Spans, from: Stamp, to: Stamp) ->
         let is_inside = fact.at >= from;
         let state = State::from_word(&fact.name);
         let is_end = matches!(fact.name.as_str(), "exited" | "spawn_failed") || state == Some(State::Unhealthy);
-        if is_end && standing != Standing::Off && failed_at.is_none() {
+        let was_asked = matches!(last_state, Some(State::Stopped | State::Stopping));
+        if is_end && !was_asked && failed_at.is_none() {
             failed_at = Some(fact.at);
             if is_inside {
                 found.failures.push(Failure {
@@ -147,8 +151,9 @@ pub fn availability(facts: &[Fact], observed: &Spans, from: Stamp, to: Stamp) ->
             }
         }
         let Some(state) = state else { continue };
+        last_state = Some(state);
         found.add(standing, observed.overlap(since, at));
-        (standing, since) = (Standing::of(state), at);
+        (standing, since) = (Standing::of(state, failed_at.is_some()), at);
         match state {
             State::Starting if failed_at.is_some() && is_inside => found.restarts += 1,
             State::Running => {
@@ -222,11 +227,11 @@ mod tests {
         let started = [(0, "starting"), (1, "running")];
         type Told<'a> = &'a [(i64, &'a str)];
         let cases: [(&str, Told<'_>, Figures); 9] = [
-            ("it just runs", &[], (100, 99, 0, 0, 0, 0)),
+            ("it just runs", &[], (99, 99, 0, 0, 0, 0)),
             (
                 "a crash",
                 &[(50, "exited"), (50, "starting"), (54, "running")],
-                (100, 95, 1, 1, 1, 4),
+                (99, 95, 1, 1, 1, 4),
             ),
             (
                 "two crashes in a row are one time of being down",
@@ -238,24 +243,24 @@ mod tests {
                     (60, "starting"),
                     (61, "running"),
                 ],
-                (100, 88, 1, 2, 1, 11),
+                (99, 88, 1, 2, 1, 11),
             ),
             (
                 "given up as unhealthy",
                 &[(50, "unhealthy"), (55, "exited"), (55, "starting"), (60, "running")],
-                (100, 89, 1, 1, 1, 10),
+                (99, 89, 1, 1, 1, 10),
             ),
             (
                 "stopped on purpose",
                 &[(50, "stopping"), (51, "exited"), (51, "stopped")],
-                (50, 49, 0, 0, 0, 0),
+                (49, 49, 0, 0, 0, 0),
             ),
             (
                 "restarted on purpose",
                 &[(50, "stopping"), (51, "exited"), (51, "starting"), (52, "running")],
-                (99, 97, 0, 0, 0, 0),
+                (97, 97, 0, 0, 0, 0),
             ),
-            ("never back", &[(90, "exited"), (90, "failed")], (100, 89, 1, 0, 0, 0)),
+            ("never back", &[(90, "exited"), (90, "failed")], (99, 89, 1, 0, 0, 0)),
             (
                 "down, and then not wanted any more",
                 &[
@@ -265,12 +270,12 @@ mod tests {
                     (70, "starting"),
                     (71, "running"),
                 ],
-                (90, 78, 1, 0, 0, 0),
+                (88, 78, 1, 0, 0, 0),
             ),
             (
                 "what it says of itself is no state",
                 &[(50, "connected"), (60, "error")],
-                (100, 99, 0, 0, 0, 0),
+                (99, 99, 0, 0, 0, 0),
             ),
         ];
         for (what, told, expected) in cases {

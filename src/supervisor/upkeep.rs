@@ -10,6 +10,8 @@ use crate::store::{Error, Store};
 const EVENTS_MAX: u32 = 500_000;
 /// How many recorded events lie between two looks at old ones.
 const PRUNE_EVERY: usize = 10_000;
+/// The same after a look that failed.
+const PRUNE_AGAIN: usize = 100;
 /// Events that go in one transaction where there is no room.
 const DROP_EVENTS: u32 = 10_000;
 const MINUTE_MS: i64 = 60_000;
@@ -45,8 +47,9 @@ impl Upkeep {
     pub(super) fn after(&mut self, history: &Store, facts: &[Fact], rows: &[MetricRow]) {
         if let Some(newest) = facts.last() {
             if self.until_prune == 0 {
-                self.until_prune = PRUNE_EVERY;
-                told("old events are not dropped", self.drop_events(history, newest.at));
+                let outcome = self.drop_events(history, newest.at);
+                self.until_prune = if outcome.is_ok() { PRUNE_EVERY } else { PRUNE_AGAIN };
+                told("old events are not dropped", outcome);
             }
             self.until_prune = self.until_prune.saturating_sub(facts.len());
         }
