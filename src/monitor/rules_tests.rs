@@ -46,8 +46,9 @@ fn levels_are_reached_and_left() {
     let at_once = threads(Some(100.0), Warn::At(100.0), 0);
     let warn_alone = threads(None, Warn::At(50.0), 0);
     let tiny = threads(Some(1.0), Warn::At(1.0), 0);
-    type Looks = &'static [(u64, u64)];
-    let table: &[(&str, &Limits, Looks, &[(u64, Level, Level)])] = &[
+    // Looks as seconds and counts; changes as seconds and levels.
+    type Case<'a> = (&'a str, &'a Limits, &'a [(u64, u64)], &'a [(u64, Level, Level)]);
+    let table: &[Case<'_>] = &[
         (
             "long enough",
             &max_alone,

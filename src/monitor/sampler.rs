@@ -73,10 +73,16 @@ fn sample_all(queue: &Receiver<Vec<Target>>, period: Duration, mut sampler: Samp
     }
 }
 
+/// How often connections are counted of bots that have no limit on them. The kernel walks the whole table of
+/// the host for its answer, which costs more than all the rest of a pass over a hundred bots.
+const CONNECTIONS_EVERY: Duration = Duration::from_secs(30);
+
 /// Measures, and remembers of each run what the next pass must know.
 pub struct Sampler {
     system: System,
     watched: HashMap<RunId, Watched>,
+    /// When the connections of all runs were counted.
+    counted_at: Option<Moment>,
 }
 
 /// One run between two passes.
@@ -84,6 +90,7 @@ pub struct Sampler {
 struct Watched {
     watch: Watch,
     last: Option<Look>,
+    connections: Option<u64>,
 }
 
 /// What the last pass saw of a run.
@@ -108,6 +115,7 @@ impl Sampler {
         Some(Sampler {
             system: System::new().ok()?,
             watched: HashMap::new(),
+            counted_at: None,
         })
     }
 
@@ -126,39 +134,58 @@ impl Sampler {
         let what = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
         self.system
             .refresh_processes_specifics(ProcessesToUpdate::Some(&all), true, what);
+        self.count_connections(targets, &trees, now);
         let host_memory = host_memory();
-        let connections = Connections::read();
         let pairs = targets.iter().zip(trees);
         pairs
-            .filter_map(|(target, tree)| Some(self.sample(target, &tree?, host_memory, &connections, now)))
+            .filter_map(|(target, tree)| Some(self.sample(target, &tree?, host_memory, now)))
             .collect()
+    }
+
+    /// Counts the connections of those that have a limit on them, of new runs, and now and then of all.
+    fn count_connections(&mut self, targets: &[Target], trees: &[Option<Tree>], now: Moment) {
+        let is_due = self.counted_at.is_none_or(|at| now.since(at) >= CONNECTIONS_EVERY);
+        let is_wanted = |sampler: &Sampler, target: &Target| {
+            let limit = &target.limits.connections;
+            is_due || limit.warn_at().is_some() || limit.max.is_some() || !sampler.watched.contains_key(&target.run)
+        };
+        let wanted: Vec<_> = targets
+            .iter()
+            .zip(trees)
+            .filter(|(it, _)| is_wanted(self, it))
+            .collect();
+        if is_due {
+            self.counted_at = Some(now);
+        }
+        if wanted.is_empty() {
+            return;
+        }
+        let all = Connections::read();
+        for (target, tree) in wanted {
+            let Some(tree) = tree else { continue };
+            let watched = self.watched.entry(target.run.clone()).or_default();
+            watched.connections = all.held_by(tree.processes.iter().map(|(pid, _)| *pid));
+        }
     }
 
     /// All processes of a run. Those that lost their parent hang below the shim, which is the parent of the
     /// bot's first process, so the tree is taken from there; the shim itself does not count. None when the
     /// run is over.
     fn tree_of(&self, target: &Target) -> Option<Tree> {
-        let first = Stat::of(target.pid)?;
         let known = self.watched.get(&target.run).and_then(|watched| watched.last.as_ref());
+        let shim = match known {
+            Some(last) => last.shim,
+            None => Stat::of(target.pid)?.parent,
+        };
+        let processes = processes_below(shim);
         // With its shim dead the process hangs below another one, which has more children than this bot's.
-        if known.is_some_and(|last| last.shim != first.parent) {
-            return None;
-        }
-        Some(Tree {
-            shim: first.parent,
-            first,
-            processes: processes_below(first.parent),
-        })
+        let (_, first) = *processes
+            .iter()
+            .find(|(pid, stat)| *pid == target.pid && stat.parent == shim)?;
+        Some(Tree { shim, first, processes })
     }
 
-    fn sample(
-        &mut self,
-        target: &Target,
-        tree: &Tree,
-        host_memory: Option<u64>,
-        connections: &Connections,
-        now: Moment,
-    ) -> Sample {
+    fn sample(&mut self, target: &Target, tree: &Tree, host_memory: Option<u64>, now: Moment) -> Sample {
         let pids = || tree.processes.iter().map(|(pid, _)| *pid);
         let watched = self.watched.entry(target.run.clone()).or_default();
         let look = Look {
@@ -176,7 +203,7 @@ impl Sampler {
             open_files: (!known.is_empty()).then(|| known.iter().sum()),
             threads: tree.processes.iter().map(|(_, stat)| u64::from(stat.threads)).sum(),
             processes: tree.processes.len() as u64,
-            connections: connections.held_by(pids()),
+            connections: watched.connections,
             output: last.as_ref().zip(look).and_then(|(last, look)| look.output_since(last)),
             activity: activity(&tree.first, last.as_ref()),
         };

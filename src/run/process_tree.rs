@@ -20,12 +20,26 @@ pub fn processes_below(root: u32) -> Vec<(u32, Stat)> {
         if !seen.insert(pid) {
             continue;
         }
-        open.extend(children(pid));
-        if let Some(stat) = Stat::of(pid).filter(|stat| !stat.is_zombie()) {
+        let stat = Stat::of(pid);
+        // Most processes have one thread, and its folder need not be looked for. One that has started another
+        // one since has no child of that yet, or will be seen with it the next time.
+        let of_one = stat.filter(|stat| stat.threads == 1).and_then(|_| children_of_one(pid));
+        open.extend(of_one.unwrap_or_else(|| children(pid)));
+        if let Some(stat) = stat.filter(|stat| !stat.is_zombie()) {
             found.push((pid, stat));
         }
     }
     found
+}
+
+/// The children of the first thread of a process; None where the kernel does not tell, or it is gone.
+fn children_of_one(pid: u32) -> Option<Vec<u32>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    Some(pids_in(&text).collect())
+}
+
+fn pids_in(text: &str) -> impl Iterator<Item = u32> {
+    text.split_ascii_whitespace().filter_map(|word| word.parse().ok())
 }
 
 /// The children of every thread of a process.
@@ -36,10 +50,7 @@ fn children(pid: u32) -> Vec<u32> {
     let mut pids = Vec::new();
     for thread in threads.flatten() {
         match fs::read_to_string(thread.path().join("children")) {
-            Ok(text) => pids.extend(
-                text.split_ascii_whitespace()
-                    .filter_map(|word| word.parse::<u32>().ok()),
-            ),
+            Ok(text) => pids.extend(pids_in(&text)),
             // A kernel without this file: look at everybody's parent instead.
             Err(_) if fs::metadata(format!("/proc/{pid}")).is_ok() => return children_by_parent(pid),
             Err(_) => {}

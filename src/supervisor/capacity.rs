@@ -97,7 +97,7 @@ impl Budget {
 
     /// As the snapshot shows it; None without a budget.
     pub fn shown(&self, promised: Promise) -> Option<snapshot::Capacity> {
-        self.is_bounded().then(|| snapshot::Capacity {
+        self.is_bounded().then_some(snapshot::Capacity {
             memory_bytes: self.memory_bytes,
             memory_reserved_bytes: promised.memory_bytes,
             cpu_percent: self.cpu_percent,

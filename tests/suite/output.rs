@@ -10,7 +10,7 @@ fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-const BOT_FIELDS: [&str; 27] = [
+const BOT_FIELDS: [&str; 34] = [
     "id",
     "index",
     "platform",
@@ -35,10 +35,19 @@ const BOT_FIELDS: [&str; 27] = [
     "inbox_oldest_age_s",
     "dead",
     "connected",
+    "state_since",
+    "open_files",
+    "threads",
+    "processes",
+    "connections",
+    "output_bytes_per_s",
+    "limits",
     "ready",
     "probes",
     "errors_per_minute",
 ];
+
+const LIMIT_FIELDS: [&str; 6] = ["what", "warn", "max", "level", "since", "why"];
 
 fn check_shape(status: &Value) {
     assert_eq!(
@@ -48,7 +57,16 @@ fn check_shape(status: &Value) {
     assert_eq!(status["schema"], 1);
     assert_eq!(
         keys(&status["supervisor"]),
-        ["running", "pid", "version", "started_at", "home", "stale", "notes"]
+        [
+            "running",
+            "pid",
+            "version",
+            "started_at",
+            "home",
+            "stale",
+            "notes",
+            "capacity"
+        ]
     );
     assert_eq!(
         keys(&status["summary"]),
@@ -68,7 +86,9 @@ fn check_shape(status: &Value) {
     );
     for bot in status["bots"].as_array().unwrap() {
         assert_eq!(keys(bot), BOT_FIELDS);
-        assert!(bot["last_exit"].is_null() || keys(&bot["last_exit"]) == ["code", "signal", "at", "why"]);
+        let limits = bot["limits"].as_array().unwrap();
+        limits.iter().for_each(|limit| assert_eq!(keys(limit), LIMIT_FIELDS));
+        assert!(bot["last_exit"].is_null() || keys(&bot["last_exit"]) == ["code", "signal", "at", "oom", "why"]);
     }
 }
 
