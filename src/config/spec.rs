@@ -14,7 +14,7 @@ use crate::model::bot::{
     BotId, BotSpec, Limit, LimitAction, Limits, LogPolicy, MediaPolicy, Platform, ReadyPolicy, ReadyWhen,
     RestartPolicy, RestartWhen, StopPolicy, signal_number,
 };
-use crate::model::kernel::{KernelPolicy, MemoryMax};
+use crate::model::kernel::{GroupWhen, KernelPolicy, MemoryMax};
 use crate::model::limits::ENVELOPE_BYTES_MAX;
 use crate::model::queue::{Durability, QueuePolicy};
 use crate::model::units::{parse_duration, parse_size, show_duration, show_size};
@@ -253,6 +253,10 @@ impl Effective {
 
     fn kernel(&mut self) -> KernelPolicy {
         KernelPolicy {
+            group: match self.text("kernel.group").as_deref() {
+                Some("always") => GroupWhen::Always,
+                _ => GroupWhen::Auto,
+            },
             memory_max: match self.text("kernel.memory_max").as_deref() {
                 Some("off") => MemoryMax::Off,
                 Some("auto") | None => MemoryMax::Auto,
@@ -400,7 +404,7 @@ mod tests {
             "restart.reset_after":"5s","restart.retry_failed":"never","stop.signal":"INT","stop.grace":"6s",
             "ready.when":"signal","ready.timeout":"7s","ready.min_uptime":"8s","heartbeat_timeout":"9s",
             "limits.memory.max":"1KiB","limits.memory.for":"11s","limits.memory.action":"stop","limits.cpu.max":80,
-            "limits.cpu.for":"12s","limits.cpu.action":"restart","kernel.memory_max":"3MiB","kernel.memory_high":"2MiB",
+            "limits.cpu.for":"12s","limits.cpu.action":"restart","kernel.group":"always","kernel.memory_max":"3MiB","kernel.memory_high":"2MiB",
             "kernel.cpu_max":70,"kernel.pids_max":17,"kernel.open_files":18,"nice":-5,"weight":19,"log.max_size":"4KiB","log.keep":2,
             "queue.max_messages":5,"queue.max_bytes":"8KiB","queue.max_message":"1KiB","queue.retry_delay":"13s",
             "queue.max_retry_delay":"14s","queue.max_crashes":4,"queue.dedup_window":"15s","queue.durability":"each",
@@ -444,6 +448,7 @@ mod tests {
         assert_eq!(spec.limits.memory, limit(1024.0, 11, LimitAction::Stop));
         assert_eq!(spec.limits.cpu, limit(80.0, 12, LimitAction::Restart));
         let kernel = KernelPolicy {
+            group: GroupWhen::Always,
             memory_max: MemoryMax::Bytes(3 << 20),
             memory_high: Some(2 << 20),
             cpu_max: Some(70.0),

@@ -5,6 +5,7 @@ use super::bot::{LimitAction, Limits};
 /// What the kernel is asked for. None: nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KernelPolicy {
+    pub group: GroupWhen,
     pub memory_max: MemoryMax,
     /// Bytes above which the kernel slows the bot down and takes its memory back.
     pub memory_high: Option<u64>,
@@ -18,6 +19,16 @@ pub struct KernelPolicy {
     pub nice: Option<i32>,
     /// Share of the CPU against other bots, 1 to 10000; 100 is the kernel's own.
     pub weight: Option<u32>,
+}
+
+/// When a run has a group of processes of its own. To move a process into one takes the kernel some
+/// milliseconds, and each restart would wait for that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupWhen {
+    /// Where a limit needs one.
+    #[default]
+    Auto,
+    Always,
 }
 
 /// The memory at which the kernel kills the bot.
