@@ -82,9 +82,7 @@ pub(super) struct BotView {
     pub inbox_oldest_age_s: Option<u64>,
     pub dead: Option<u64>,
     pub connected: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub status_text: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kernel: Vec<String>,
     #[serde(skip)]
     is_well: bool,

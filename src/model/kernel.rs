@@ -34,7 +34,7 @@ pub enum GroupWhen {
 /// The memory at which the kernel kills the bot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MemoryMax {
-    /// A net for leaks that are faster than the sampling: [`NET_FACTOR`] times a limit that ends the bot.
+    /// A net for leaks that are faster than the sampling: twice a limit that ends the bot.
     #[default]
     Auto,
     Off,
