@@ -87,9 +87,7 @@ pub(super) struct BotView {
     pub inbox_oldest_age_s: Option<u64>,
     pub dead: Option<u64>,
     pub connected: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub status_text: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kernel: Vec<String>,
     pub state_since: Option<String>,
     pub open_files: Option<u64>,

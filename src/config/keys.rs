@@ -223,6 +223,13 @@ const GENERAL: &[Key] = &[
          first line of a Python traceback.",
     ),
     key(
+        "kernel.group",
+        Kind::Words(&["auto", "always"]),
+        Some("auto"),
+        "When a run has a cgroup of its own: where a limit needs one, or always. It costs a start some milliseconds, \
+         and nothing that the bot has started can then outlive it unseen. Needs a writable cgroup v2.",
+    ),
+    key(
         "kernel.memory_max",
         Kind::SizeOr {
             words: &["auto", "off"],

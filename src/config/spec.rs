@@ -17,7 +17,7 @@ use crate::model::bot::{
     BotId, BotSpec, LogPolicy, MediaPolicy, Platform, ReadyPolicy, ReadyWhen, RestartPolicy, RestartWhen, StopPolicy,
     signal_number,
 };
-use crate::model::kernel::{KernelPolicy, MemoryMax};
+use crate::model::kernel::{GroupWhen, KernelPolicy, MemoryMax};
 use crate::model::limits::ENVELOPE_BYTES_MAX;
 use crate::model::queue::{Durability, QueuePolicy};
 use crate::model::units::{parse_duration, parse_size, show_duration, show_size};
@@ -237,6 +237,10 @@ impl Effective {
 
     fn kernel(&mut self) -> KernelPolicy {
         KernelPolicy {
+            group: match self.text("kernel.group").as_deref() {
+                Some("always") => GroupWhen::Always,
+                _ => GroupWhen::Auto,
+            },
             memory_max: match self.text("kernel.memory_max").as_deref() {
                 Some("off") => MemoryMax::Off,
                 Some("auto") | None => MemoryMax::Auto,
@@ -388,7 +392,7 @@ mod tests {
             "restart.factor":1.5,"restart.max_delay":"3s","restart.max_restarts":7,"restart.window":"4s",
             "restart.reset_after":"5s","restart.retry_failed":"never","stop.signal":"INT","stop.grace":"6s",
             "ready.when":"signal","ready.timeout":"7s","ready.min_uptime":"8s","heartbeat_timeout":"9s",
-            "kernel.memory_max":"3MiB","kernel.memory_high":"2MiB",
+            "kernel.group":"always","kernel.memory_max":"3MiB","kernel.memory_high":"2MiB",
             "kernel.cpu_max":70,"kernel.pids_max":17,"kernel.open_files":18,"nice":-5,"weight":19,
             "limits.memory.max":"1KiB","limits.memory.warn":"1000","limits.memory.for":"11s","limits.memory.action":"stop",
             "limits.cpu.max":80,"limits.cpu.warn":"50%","limits.cpu.for":"12s","limits.cpu.action":"restart",
@@ -441,6 +445,7 @@ mod tests {
             ..limit(Some(max), lasting, action)
         };
         let kernel = KernelPolicy {
+            group: GroupWhen::Always,
             memory_max: MemoryMax::Bytes(3 << 20),
             memory_high: Some(2 << 20),
             cpu_max: Some(70.0),

@@ -5,6 +5,7 @@ use super::bot::{LimitAction, Limits};
 /// What the kernel is asked for. None: nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KernelPolicy {
+    pub group: GroupWhen,
     pub memory_max: MemoryMax,
     /// Bytes above which the kernel slows the bot down and takes its memory back.
     pub memory_high: Option<u64>,
@@ -20,10 +21,20 @@ pub struct KernelPolicy {
     pub weight: Option<u32>,
 }
 
+/// When a run has a group of processes of its own. To move a process into one takes the kernel some
+/// milliseconds, and each restart would wait for that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupWhen {
+    /// Where a limit needs one.
+    #[default]
+    Auto,
+    Always,
+}
+
 /// The memory at which the kernel kills the bot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MemoryMax {
-    /// A net for leaks that are faster than the sampling: [`NET_FACTOR`] times a limit that ends the bot.
+    /// A net for leaks that are faster than the sampling: twice a limit that ends the bot.
     #[default]
     Auto,
     Off,

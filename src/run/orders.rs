@@ -44,7 +44,9 @@ pub struct Orders {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KernelOrders {
-    /// The group to make for the run; None where none can be made.
+    /// Where an earlier run may have left its group.
+    pub old_leaf: Option<PathBuf>,
+    /// The group to make for the run; None where none is needed, or none can be made.
     pub leaf: Option<PathBuf>,
     /// What to set in that group.
     pub limits: Vec<LeafLimit>,
@@ -60,7 +62,7 @@ pub struct KernelOrders {
 impl KernelOrders {
     /// Whether anything is to be told of what is in force.
     pub fn asks(&self) -> bool {
-        !self.limits.is_empty() || !self.refused.is_empty() || self.open_files.is_some() || self.nice.is_some()
+        self.leaf.is_some() || !self.refused.is_empty() || self.open_files.is_some() || self.nice.is_some()
     }
 }
 
@@ -73,6 +75,9 @@ pub struct LeafLimit {
     /// The limit in words: `memory.max 512.0 MiB`.
     pub said: String,
 }
+
+/// What a run's own group is called among the limits.
+pub const GROUP: &str = "group";
 
 /// Stands behind a limit that was asked for, before the reason why the kernel does not enforce it.
 pub const NOT_IN_FORCE: &str = ": not in force: ";

@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimi
 
 use crate::model::limits::SWEEP_TIME_MAX;
 use crate::run::leaf;
-use crate::run::orders::{KernelOrders, NOT_IN_FORCE};
+use crate::run::orders::{GROUP, KernelOrders, NOT_IN_FORCE};
 
 /// The limits of one run, as far as they could be had.
 #[derive(Clone, Debug, Default)]
@@ -25,19 +25,18 @@ pub(super) fn prepare(orders: &KernelOrders) -> Result<InForce, u32> {
         leaf: None,
         said: orders.refused.clone(),
     };
+    if let Some(dir) = &orders.old_leaf {
+        leaf::clear(dir, SWEEP_TIME_MAX)?;
+    }
     let Some(dir) = &orders.leaf else { return Ok(in_force) };
-    leaf::clear(dir, SWEEP_TIME_MAX)?;
-    let refuse = |said: &str, why: &io::Error| format!("{said}{NOT_IN_FORCE}{}", words(why));
     if let Err(why) = leaf::make(dir) {
-        in_force
-            .said
-            .extend(orders.limits.iter().map(|limit| refuse(&limit.said, &why)));
+        in_force.said.extend(without_group(orders, &why));
         return Ok(in_force);
     }
     for limit in &orders.limits {
         in_force.said.push(match leaf::limit(dir, limit) {
             Ok(()) => limit.said.clone(),
-            Err(why) => refuse(&limit.said, &why),
+            Err(why) => refused(&limit.said, &why),
         });
     }
     in_force.leaf = Some(dir.clone());
@@ -50,11 +49,7 @@ pub(super) fn enter(orders: &KernelOrders, in_force: &mut InForce) {
         && let Err(why) = leaf::enter(dir)
     {
         in_force.said = orders.refused.clone();
-        let lost = orders
-            .limits
-            .iter()
-            .map(|limit| format!("{}{NOT_IN_FORCE}{}", limit.said, words(&why)));
-        in_force.said.extend(lost);
+        in_force.said.extend(without_group(orders, &why));
         in_force.leaf = None;
     }
     if let Some(files) = orders.open_files {
@@ -86,8 +81,21 @@ fn limit_files(files: u64) -> rustix::io::Result<()> {
 fn said(limit: &str, outcome: rustix::io::Result<()>) -> String {
     match outcome {
         Ok(()) => limit.to_owned(),
-        Err(errno) => format!("{limit}{NOT_IN_FORCE}{}", words(&errno.into())),
+        Err(errno) => refused(limit, &errno.into()),
     }
+}
+
+/// What is lost with the group.
+fn without_group(orders: &KernelOrders, why: &io::Error) -> Vec<String> {
+    let limits = orders.limits.iter().map(|limit| limit.said.as_str());
+    std::iter::once(GROUP)
+        .chain(limits)
+        .map(|said| refused(said, why))
+        .collect()
+}
+
+fn refused(limit: &str, why: &io::Error) -> String {
+    format!("{limit}{NOT_IN_FORCE}{}", words(why))
 }
 
 /// An operating error without its number.
@@ -208,7 +216,8 @@ mod tests {
             ..orders
         };
         let in_force = prepare(&nowhere).unwrap();
-        assert_eq!((in_force.leaf, in_force.said.len()), (None, 2));
+        assert_eq!((in_force.leaf, in_force.said.len()), (None, 3));
+        assert_eq!(in_force.said[1], "group: not in force: No such file or directory");
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::model::bot::{BotId, BotSpec};
-use crate::model::kernel::MemoryMax;
+use crate::model::kernel::{GroupWhen, MemoryMax};
 use crate::model::units::show_size;
 use crate::run::delegation::Delegation;
-use crate::run::orders::{KernelOrders, LeafLimit, NOT_IN_FORCE};
+use crate::run::orders::{GROUP, KernelOrders, LeafLimit, NOT_IN_FORCE};
 
 /// The kernel counts CPU in shares of this many microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
@@ -22,7 +22,7 @@ pub(super) fn orders(spec: &BotSpec, delegation: &Result<Delegation, String>, le
     let mut orders = KernelOrders {
         open_files: spec.kernel.open_files,
         nice: spec.kernel.nice,
-        leaf: delegation.as_ref().ok().map(|it| it.dir.join(leaf)),
+        old_leaf: delegation.as_ref().ok().map(|it| it.dir.join(leaf)),
         ..KernelOrders::default()
     };
     for limit in limits(spec) {
@@ -37,6 +37,12 @@ pub(super) fn orders(spec: &BotSpec, delegation: &Result<Delegation, String>, le
             Some(_) if limit.file == MEMORY_MAX && spec.kernel.memory_max == MemoryMax::Auto => {}
             Some(why) => orders.refused.push(format!("{}{NOT_IN_FORCE}{why}", limit.said)),
         }
+    }
+    let is_wished = spec.kernel.group == GroupWhen::Always;
+    match delegation {
+        Ok(_) if is_wished || !orders.limits.is_empty() => orders.leaf = orders.old_leaf.clone(),
+        Err(why) if is_wished => orders.refused.push(format!("{GROUP}{NOT_IN_FORCE}{why}")),
+        Ok(_) | Err(_) => {}
     }
     orders
 }
@@ -191,7 +197,17 @@ mod tests {
         assert_eq!(orders(&net, &none), KernelOrders::default());
         let found = orders(&net, &delegation(&["memory"]));
         assert_eq!(found.limits[0].said, "memory.max 200.0 MiB");
-        assert!(!orders(&[], &delegation(&["memory"])).asks());
+        let plain = orders(&[], &delegation(&["memory"]));
+        assert_eq!(
+            (plain.asks(), &plain.leaf, plain.old_leaf),
+            (false, &None, Some("/cg/leaf".into()))
+        );
+        let always = [("kernel.group", "always")];
+        assert_eq!(orders(&always, &delegation(&[])).leaf, Some("/cg/leaf".into()));
+        assert_eq!(
+            orders(&always, &none).refused,
+            ["group: not in force: no cgroup v2 is mounted"]
+        );
     }
 
     #[test]

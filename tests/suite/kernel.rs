@@ -64,7 +64,8 @@ fn no_limit_is_told_where_none_was_asked_for() {
     let home = Home::new();
     home.create("shop", SLEEPER);
     home.ok(&["start"]);
-    assert_eq!(home.bot("shop").get("kernel"), None);
+    assert_eq!(home.bot("shop")["kernel"], json!([]));
+    assert_eq!(home.run_record("shop")["leaf"], Value::Null);
 }
 
 /// The group of a bot's run; None, with a word on it, where this host lets nobody make one.
@@ -86,6 +87,7 @@ fn members(leaf: &Path) -> Vec<u32> {
 fn a_run_has_a_group_of_its_own_that_goes_with_it() {
     let home = Home::new();
     home.create("shop", "setsid sleep 100000 & echo up; exec sleep 100000");
+    home.set("shop", &["kernel.group=always"]);
     home.ok(&["start"]);
     home.wait_log("shop", "up");
     let Some(leaf) = leaf(&home, "shop") else { return };
@@ -105,6 +107,7 @@ fn what_bears_no_mark_is_found_in_the_group_of_a_run_whose_shim_was_killed() {
     let home = Home::new();
     // Neither a descendant of a living shim nor marked, once the shim is gone.
     home.create("shop", "env -i setsid sleep 100000 & echo up; exec sleep 100000");
+    home.set("shop", &["kernel.group=always"]);
     home.ok(&["start"]);
     home.wait_log("shop", "up");
     let Some(leaf) = leaf(&home, "shop") else { return };
