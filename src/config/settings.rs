@@ -212,7 +212,7 @@ fn read(key: &str, kind: Kind, node: &Node) -> Result<Option<Value>, Fault> {
     }
 }
 
-fn full_path(name: &str, base: &Path, text: &str) -> Result<String, Fault> {
+pub(super) fn full_path(name: &str, base: &Path, text: &str) -> Result<String, Fault> {
     let joined = base.join(text);
     let full = std::path::absolute(&joined).unwrap_or(joined);
     match full.into_os_string().into_string() {
@@ -411,6 +411,9 @@ mod tests {
             Kind::Argv => serde_json::json!(["x", word, b.to_string()]).to_string(),
             Kind::Names => format!("N{a}, N{b}"),
             Kind::Senders => format!("*, b{b}"),
+            Kind::Text => format!("x{}", word.replace('\n', " ")).trim().to_owned(),
+            Kind::Url => format!("https://host/{b}"),
+            Kind::Rules => "down, held".to_owned(),
             Kind::Variables => serde_json::json!({ format!("N{a}"): word, format!("M{b}"): "" }).to_string(),
         }
     }

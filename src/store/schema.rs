@@ -52,9 +52,44 @@ pub(super) struct Migration {
 }
 
 /// Ascending; the last one is the newest schema.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    version: Version(1000),
-    sql: "
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: Version(1000),
+        sql: FIRST,
+    },
+    Migration {
+        version: Version(1001),
+        sql: ALERTS,
+    },
+];
+
+const ALERTS: &str = "
+CREATE TABLE alerts (
+    id TEXT NOT NULL PRIMARY KEY,
+    rule TEXT NOT NULL,
+    bot TEXT,
+    level TEXT NOT NULL,
+    text TEXT NOT NULL,
+    raised_at BIGINT NOT NULL,
+    recovered_at BIGINT,
+    reminded_at BIGINT,
+    told TEXT NOT NULL,
+    acked_at BIGINT,
+    acked_by TEXT
+);
+CREATE INDEX alerts_by_time ON alerts (raised_at);
+CREATE TABLE alert_silences (
+    id INTEGER PRIMARY KEY,
+    bot TEXT,
+    rule TEXT,
+    until BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    created_by TEXT NOT NULL,
+    reason TEXT
+);
+";
+
+const FIRST: &str = "
 CREATE TABLE bot_configs (
     id TEXT NOT NULL PRIMARY KEY,
     bot_index BIGINT NOT NULL UNIQUE,
@@ -103,8 +138,7 @@ CREATE TABLE meta (
     key TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL
 );
-",
-}];
+";
 
 /// The steps that this program knows.
 #[cfg(not(debug_assertions))]
