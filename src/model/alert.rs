@@ -108,7 +108,7 @@ impl Rule {
             Rule::Errors => (Level::Warning, 0, Some(10)),
             Rule::Backlog => (Level::Warning, 0, Some(1000)),
             Rule::Heartbeat => (Level::Critical, 60, None),
-            Rule::CrashLoop => (Level::Critical, 0, Some(3)),
+            Rule::CrashLoop => (Level::Critical, 5, Some(3)),
             Rule::Held => (Level::Warning, 0, None),
             Rule::Limit => (Level::Warning, 0, None),
             Rule::LimitWarn => (Level::Info, 0, None),
