@@ -27,6 +27,7 @@ fn life(policy: &Policy) -> Bot {
     let tick = |us, run| Tick {
         now: Moment(us),
         next_run: run_id(run),
+        outage: None,
     };
     let events = [
         Event::WantUp,

@@ -1,6 +1,8 @@
 //! Puts a supervisor together: opens what it needs, starts its threads, and turns the news of each
 //! source into news for the loop. It decides nothing about bots.
 
+mod watching;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::alerts::{self, Speaker};
 use crate::clock;
 use crate::config::{Faults, SupervisorSettings, read_supervisor};
 use crate::home::{Home, HomeError};
@@ -98,6 +101,8 @@ pub enum Error {
     #[error(transparent)]
     Recorder(#[from] RecorderError),
     #[error(transparent)]
+    Alerts(#[from] alerts::Error),
+    #[error(transparent)]
     Spool(#[from] spool::Error),
     #[error("cannot lock {}: {source}", path.display())]
     Lock { path: PathBuf, source: io::Error },
@@ -151,7 +156,10 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
     let (queue, news) = sync_channel(QUEUE_LEN_MAX);
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(start_error("signal handling"))?;
     start_signals(signals, options.hangup, queue.clone()).map_err(start_error("signal handling"))?;
-    let host = open_host(home, &settings, options.observer, &queue)?;
+    // It outlives the loop, so that the last words are safe before this ends.
+    let watching = watching::start(home, &settings, &queue)?;
+    let observer = watching::observer(home, watching.speaker(), options.observer);
+    let host = open_host(home, &settings, (observer, watching.speaker()), &queue)?;
     let about = snapshot::Supervisor {
         identity,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -256,7 +264,7 @@ fn sweep(home: &Home) {
 fn open_host(
     home: &Home,
     settings: &SupervisorSettings,
-    observer: Option<Observer>,
+    (observer, speaker): (Observer, Speaker),
     queue: &SyncSender<News>,
 ) -> Result<ProcessHost, Error> {
     let shims = {
@@ -278,9 +286,10 @@ fn open_host(
         publisher: Publisher::start(home.snapshot(), home.replies()).map_err(start_error("the publisher"))?,
         recorder: Recorder::start(&home.database())?,
         writer: Writer::start(|line| tracing::warn!("{line}")).map_err(start_error("the writer"))?,
-        sampler: start_sampler(settings.sampling_period, queue)?,
+        sampler: start_sampler(settings.sampling_period, speaker.clone(), queue)?,
         queue: queue.clone(),
-        observer,
+        observer: Some(observer),
+        settings_observer: watching::settings_observer(speaker),
     };
     Ok(ProcessHost::new(parts)?)
 }
@@ -332,7 +341,11 @@ fn news_of(hint: Hint) -> News {
 }
 
 /// The supervisor and the monitor do not know each other's words; here they are translated.
-fn start_sampler(period: Option<Duration>, queue: &SyncSender<News>) -> Result<Option<TellSampler>, Error> {
+fn start_sampler(
+    period: Option<Duration>,
+    speaker: Speaker,
+    queue: &SyncSender<News>,
+) -> Result<Option<TellSampler>, Error> {
     let Some(period) = period else { return Ok(None) };
     let queue = queue.clone();
     let sampler = sampler::start(period, move |finding: sampler::Finding| {
@@ -343,6 +356,7 @@ fn start_sampler(period: Option<Duration>, queue: &SyncSender<News>) -> Result<O
             passed,
         } = finding;
         for limit in passed {
+            speaker.limit_passed(bot.clone(), limit.why.clone(), limit.action);
             let (bot, run) = (bot.clone(), run.clone());
             tell(
                 &queue,

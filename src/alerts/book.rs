@@ -183,8 +183,7 @@ impl Book {
                     let key = (other, bot.clone());
                     ripe.contains_key(&key) || self.open.contains_key(&key)
                 };
-                bot.as_ref()
-                    .is_some_and(|bot| is_covered(*rule, bot, &holds, outage))
+                bot.as_ref().is_some_and(|bot| is_covered(*rule, bot, &holds, outage))
             })
             .cloned()
             .collect();

@@ -213,7 +213,10 @@ fn what_another_alert_says_is_not_said_twice() {
     // The loop is over and it is still down.
     let rest = [of(Rule::Down, "a"), of(Rule::Down, "b")];
     assert_eq!(desk.step(1, &rest), NOTHING);
-    assert_eq!(desk.step(10, &rest), ["recovered crash_loop critical", "raised down critical"]);
+    assert_eq!(
+        desk.step(10, &rest),
+        ["recovered crash_loop critical", "raised down critical"]
+    );
 }
 
 #[test]
@@ -310,17 +313,29 @@ fn walks_keep_the_promises() {
                     .any(|silence| silence.until > stamp(desk.at_s) && silence.covers(alert.rule, alert.bot.as_ref()));
                 match change {
                     Change::Raised => {
-                        assert_eq!(known.insert(key.clone(), alert.id.clone()), None, "seed {seed}: two open");
+                        assert_eq!(
+                            known.insert(key.clone(), alert.id.clone()),
+                            None,
+                            "seed {seed}: two open"
+                        );
                         assert!(!is_silent, "seed {seed}: a raise in a silence");
                         last_change.insert(key, desk.at_s);
                     }
                     Change::Recovered => {
                         assert_eq!(known.remove(&key), Some(alert.id), "seed {seed}: recovered unheard");
                         let begun = last_change[&key];
-                        assert!(desk.at_s - begun >= 10, "seed {seed}: flaps within {}", desk.at_s - begun);
+                        assert!(
+                            desk.at_s - begun >= 10,
+                            "seed {seed}: flaps within {}",
+                            desk.at_s - begun
+                        );
                     }
                     Change::Reminded => {
-                        assert_eq!(known.get(&key), Some(&alert.id), "seed {seed}: reminded of what is over");
+                        assert_eq!(
+                            known.get(&key),
+                            Some(&alert.id),
+                            "seed {seed}: reminded of what is over"
+                        );
                         assert!(!is_silent && alert.acked.is_none(), "seed {seed}");
                     }
                     Change::Escalated => panic!("seed {seed}: nothing becomes worse here"),

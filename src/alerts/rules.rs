@@ -98,7 +98,12 @@ fn of_bot(bot: &BotScene, threshold: &dyn Fn(Rule) -> u64) -> Vec<Finding> {
     }
     let is_silent = bot.reason.as_deref().is_some_and(|why| why.starts_with(SILENT));
     if bot.is_wanted && is_silent && matches!(bot.state, State::Unhealthy | State::Backoff) {
-        found.push((Rule::Heartbeat, None, format!("has fallen silent: {reason}"), Since::Due));
+        found.push((
+            Rule::Heartbeat,
+            None,
+            format!("has fallen silent: {reason}"),
+            Since::Due,
+        ));
     } else if let Some(at) = bot.heartbeat_at.filter(|_| bot.state == State::Running) {
         let text = format!("has fallen silent: no heartbeat since {}", seconds(at));
         found.push((Rule::Heartbeat, None, text, Since::At(at)));
@@ -158,7 +163,8 @@ fn disk_low(disk: Disk) -> Option<(Option<Level>, String)> {
 /// A time for people, without fractions.
 fn seconds(at: Stamp) -> String {
     let text = at.to_string();
-    text.split_once('.').map_or(text.clone(), |(whole, _)| format!("{whole}Z"))
+    text.split_once('.')
+        .map_or(text.clone(), |(whole, _)| format!("{whole}Z"))
 }
 
 /// Whether what another rule tells of the same bot, or an outage, says all that this one would: then it is not raised.
@@ -168,13 +174,9 @@ pub fn is_covered(rule: Rule, bot: &BotId, holds: &dyn Fn(Rule) -> bool, outage:
         Rule::Down => is_of_outage || [Rule::CrashLoop, Rule::Held, Rule::Heartbeat].into_iter().any(holds),
         Rule::CrashLoop | Rule::Heartbeat | Rule::NotReady | Rule::Errors => is_of_outage,
         Rule::Memory => holds(Rule::Limit),
-        Rule::Backlog
-        | Rule::Held
-        | Rule::Limit
-        | Rule::LimitWarn
-        | Rule::DiskLow
-        | Rule::Adopted
-        | Rule::Outage => false,
+        Rule::Backlog | Rule::Held | Rule::Limit | Rule::LimitWarn | Rule::DiskLow | Rule::Adopted | Rule::Outage => {
+            false
+        }
     }
 }
 

@@ -87,6 +87,7 @@ fn run(mut cli: Cli) -> Result<Exit, Failure> {
         Verb::Apply(apply) => commands::apply::run(&client, &apply),
         Verb::Logs(logs) => commands::logs::run(&client, &logs),
         Verb::Send(send) => commands::send::run(&client, send),
+        Verb::Alerts(alerts) => commands::alerts::run(&client, &alerts),
         Verb::Queue(queue) => commands::queue::run(&client, &queue),
         Verb::Events(events) => commands::events::run(&client, &events),
         Verb::Audit(audit) => commands::audit::run(&client, &audit),

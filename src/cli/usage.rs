@@ -228,7 +228,7 @@ mod tests {
             ),
             (
                 "multibot --home x",
-                "'multibot' needs a command [commands: up, start, stop, restart, upgrade, status, list, bot, apply, logs, send, queue, ipc, events, audit, completions, help]; see multibot --help",
+                "'multibot' needs a command [commands: up, start, stop, restart, upgrade, status, list, bot, apply, logs, send, queue, alerts, ipc, events, audit, completions, help]; see multibot --help",
             ),
             (
                 "multibot bot create a --tokn 1:b",

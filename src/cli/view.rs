@@ -35,6 +35,18 @@ pub(super) struct SupervisorView {
     /// published anything yet.
     pub stale: bool,
     pub notes: Vec<String>,
+    /// Bots that it found running after the last one had died.
+    pub adopted: u32,
+    pub disk_free_bytes: Option<u64>,
+    /// Most bots fail together.
+    pub outage: Option<OutageView>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct OutageView {
+    pub since: String,
+    pub failing: u32,
+    pub of: u32,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -82,6 +94,9 @@ pub(super) struct BotView {
     pub inbox_oldest_age_s: Option<u64>,
     pub dead: Option<u64>,
     pub connected: Option<bool>,
+    /// Open alerts, and the worst level among them.
+    pub alerts: u32,
+    pub alert_level: Option<String>,
     #[serde(skip)]
     is_well: bool,
 }
@@ -142,6 +157,13 @@ pub(super) fn view_of(client: &Client, snapshot: &Snapshot, now: Stamp) -> View 
             home: client.home.dir().display().to_string(),
             stale: false,
             notes: notes_of(snapshot),
+            adopted: snapshot.supervisor.adopted,
+            disk_free_bytes: snapshot.supervisor.disk_free_bytes,
+            outage: snapshot.supervisor.outage.as_ref().map(|outage| OutageView {
+                since: show_ms(outage.since),
+                failing: outage.failing,
+                of: outage.of,
+            }),
         },
         summary,
         bots,
@@ -152,7 +174,15 @@ fn notes_of(snapshot: &Snapshot) -> Vec<String> {
     let about = &snapshot.supervisor;
     let came_back = about.came_back.as_ref();
     let told = came_back.map(|why| format!("the last upgrade was taken back: {why}"));
-    about.notes.iter().cloned().chain(told).collect()
+    let outage = about.outage.as_ref().map(|outage| {
+        format!(
+            "{} of {} bots fail together since {}: failures are not counted and restarts slowed down",
+            outage.failing,
+            outage.of,
+            show_ms(outage.since)
+        )
+    });
+    about.notes.iter().cloned().chain(told).chain(outage).collect()
 }
 
 /// What is so while no supervisor tells it: the stored bots, and whether their last run still lives.
@@ -191,6 +221,9 @@ fn look_without(client: &Client, now: Stamp) -> Result<View, Failure> {
             home: client.home.dir().display().to_string(),
             stale: false,
             notes: Vec::new(),
+            adopted: 0,
+            disk_free_bytes: None,
+            outage: None,
         },
         summary,
         bots,
@@ -269,6 +302,8 @@ fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {
         inbox_oldest_age_s: bot.inbox_oldest_at.map(|at| age(at, now).as_secs()),
         dead: bot.dead,
         connected: bot.connected,
+        alerts: bot.alerts,
+        alert_level: bot.alert_level.clone(),
         is_well: is_well(bot),
     }
 }
@@ -396,9 +431,22 @@ impl View {
 }
 
 impl BotView {
+    /// The reason, and how many alerts are open where that says more.
+    fn told_reason(&self) -> String {
+        let reason = self.reason.clone().unwrap_or_default();
+        match (self.alerts, &self.alert_level) {
+            (0, _) | (_, None) => reason,
+            (count, Some(level)) => {
+                let gap = if reason.is_empty() { "" } else { "; " };
+                let what = if count == 1 { "alert" } else { "alerts" };
+                format!("{reason}{gap}{count} {what} ({level})")
+            }
+        }
+    }
+
     /// The reason, and when it is tried again.
     fn explanation(&self) -> String {
-        let reason = self.reason.clone().unwrap_or_default();
+        let reason = self.told_reason();
         let Some(at) = self.next_restart_at.as_deref().and_then(Stamp::parse) else {
             return reason;
         };

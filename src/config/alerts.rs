@@ -197,7 +197,9 @@ impl Sink<'_> {
             settings: &self.reading.settings,
         };
         // The one that is always there need not say what it is.
-        let word = values.text("type").or_else(|| (name == "log").then(|| "log".to_owned()));
+        let word = values
+            .text("type")
+            .or_else(|| (name == "log").then(|| "log".to_owned()));
         let Some(word) = word else {
             return Err(self.fault("type is missing: write log, exec, webhook, slack, discord or telegram"));
         };

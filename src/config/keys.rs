@@ -410,8 +410,8 @@ pub(super) fn unknown(table: &'static [Key], name: &str, more: &[&'static str], 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ALERT_KEYS, RULE_KEYS, SINK_KEYS};
     use crate::config::yaml::Node;
+    use crate::config::{ALERT_KEYS, RULE_KEYS, SINK_KEYS};
     use crate::model::bot::Platform;
 
     #[test]

@@ -124,7 +124,9 @@ impl Kind {
             Kind::Names | Kind::Senders | Kind::Rules if text.trim_start().starts_with('[') => {
                 json().unwrap_or_else(|| Node::scalar(text))
             }
-            Kind::Names | Kind::Senders | Kind::Rules => Node::list(text.split(',').map(str::trim).filter(|name| !name.is_empty())),
+            Kind::Names | Kind::Senders | Kind::Rules => {
+                Node::list(text.split(',').map(str::trim).filter(|name| !name.is_empty()))
+            }
             _ => Node::scalar(text),
         }
     }
@@ -359,7 +361,11 @@ fn read_rules(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value> 
             Shape::Scalar(word) => {
                 let all = Rule::ALL.map(Rule::word);
                 let near = nearest(word, all).map(|near| format!("; nearest is {near:?}"));
-                let said = format!("{key}: {word:?} is none of {}{}", all.join(", "), near.unwrap_or_default());
+                let said = format!(
+                    "{key}: {word:?} is none of {}{}",
+                    all.join(", "),
+                    near.unwrap_or_default()
+                );
                 faults.push(Fault::at(item.place, said));
             }
             Shape::Null | Shape::List(_) | Shape::Map(_) => {

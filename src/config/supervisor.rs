@@ -153,7 +153,12 @@ mod tests {
             alerts: AlertSettings::default(),
         };
         assert_eq!(missing, expected);
-        for text in ["", "# nothing yet\n", "defaults:\nlog:\nenv:\nalerts:\n", "x-note: {a: 1}\n"] {
+        for text in [
+            "",
+            "# nothing yet\n",
+            "defaults:\nlog:\nenv:\nalerts:\n",
+            "x-note: {a: 1}\n",
+        ] {
             assert_eq!(read(text).as_ref(), Ok(&expected), "{text:?}");
         }
     }

@@ -5,6 +5,7 @@ pub mod handover;
 pub mod identity;
 pub mod inheritance;
 pub mod lock;
+pub mod names;
 pub mod orders;
 pub mod process_tree;
 pub mod record;

@@ -44,9 +44,7 @@ impl Alerts<'_> {
 
     /// What is not over, and what is over and was not told to the end; oldest first.
     pub fn unfinished(&self) -> Result<Vec<Alert>, Error> {
-        let sql = format!(
-            "SELECT {COLUMNS} WHERE recovered_at IS NULL OR told = 'raised' ORDER BY raised_at, id"
-        );
+        let sql = format!("SELECT {COLUMNS} WHERE recovered_at IS NULL OR told = 'raised' ORDER BY raised_at, id");
         self.read(&sql, [])
     }
 
@@ -133,9 +131,8 @@ impl Alerts<'_> {
 }
 
 fn alert(row: &Row<'_>) -> rusqlite::Result<Alert> {
-    let stamp = |index| -> rusqlite::Result<Option<Stamp>> {
-        Ok(row.get::<_, Option<i64>>(index)?.map(Stamp::from_unix_ms))
-    };
+    let stamp =
+        |index| -> rusqlite::Result<Option<Stamp>> { Ok(row.get::<_, Option<i64>>(index)?.map(Stamp::from_unix_ms)) };
     let acked = stamp(9)?.zip(row.get::<_, Option<String>>(10)?);
     Ok(Alert {
         id: row.get(0)?,

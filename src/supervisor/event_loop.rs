@@ -2,10 +2,11 @@
 //! publishes what is so. One thread owns all state; news come in as values, effects go out through
 //! the host, and the outcomes of effects are fed back here directly, so a full queue cannot lock it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use crate::model::alert::OpenAlerts;
 use crate::model::bot::{BotId, End, LimitAction, RunId, State};
 use crate::model::fact::Fact;
 use crate::model::limits::{LATE_WAKE, SPAWN_TIME_MAX};
@@ -16,7 +17,7 @@ use super::fleet::{Fleet, Member, Usage};
 use super::host::{Configuration, Host};
 use super::leave::Parting;
 use super::machine::{Event, Phase, SpawnFailure, Stage as StopStage, StopMode, Then};
-use super::news::{News, Pace};
+use super::news::{News, Pace, Trouble};
 use super::snapshot::{self, Stage};
 
 /// The one owner of all bots.
@@ -53,6 +54,10 @@ pub struct Supervisor<H: Host> {
     pub(super) published_at: Moment,
     /// Whom to sample, or by which limits, is not what the sampler was told last.
     pub(super) targets_changed: bool,
+    /// Open alerts, as they were told last.
+    pub(super) alerts: BTreeMap<BotId, OpenAlerts>,
+    /// Most bots fail together.
+    pub(super) trouble: Option<Trouble>,
 }
 
 /// News that one turn takes from its queue before it looks at deadlines.
@@ -87,6 +92,8 @@ impl<H: Host> Supervisor<H> {
             publish_at: Some(now),
             published_at: Moment(0),
             targets_changed: false,
+            alerts: BTreeMap::new(),
+            trouble: None,
         }
     }
 
@@ -240,6 +247,8 @@ impl<H: Host> Supervisor<H> {
             // The next supervisor finds it passed as well.
             News::LimitPassed { .. } if self.stage == Stage::Leaving => {}
             News::LimitPassed { bot, run, why, action } => self.limit_passed(&bot, run, why, action),
+            News::Alerts(alerts) => self.alerts_changed(alerts),
+            News::Outage(trouble) => self.outage_changed(trouble),
             // While the loop stops, a reload would start what is to go down.
             News::Reload => {
                 if self.stage == Stage::Running

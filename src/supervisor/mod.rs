@@ -31,6 +31,7 @@ mod simulation;
 pub mod snapshot;
 mod survey;
 mod tell;
+mod trouble;
 #[cfg(test)]
 mod walks;
 pub mod watch;

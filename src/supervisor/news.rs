@@ -1,11 +1,14 @@
 //! What the sources tell the loop, and the settings of the loop itself.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::model::alert::OpenAlerts;
 use crate::model::bot::{BotId, End, LimitAction, RunId};
 
 use super::machine::{SpawnFailure, StopMode};
 use super::shims::Token;
+use super::snapshot::Outage;
 
 /// What sources tell the loop.
 #[derive(Debug)]
@@ -49,10 +52,22 @@ pub enum News {
         why: String,
         action: LimitAction,
     },
+    /// The open alerts of each bot that has some.
+    Alerts(BTreeMap<BotId, OpenAlerts>),
+    /// Most bots fail together, or do so no more.
+    Outage(Option<Trouble>),
     Reload,
     Stop(StopMode),
     /// A shim has something to be looked at.
     Shim(Token),
+}
+
+/// Most bots fail together: it is neither counted against each of them, nor made worse by haste.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    pub outage: Outage,
+    /// The shortest wait before a restart.
+    pub restart_delay: Duration,
 }
 
 /// Settings of the loop itself.

@@ -18,6 +18,7 @@ impl<H: Host> Supervisor<H> {
         let tick = Tick {
             now: self.host.now(),
             next_run: self.host.new_run(),
+            outage: self.outage_delay(),
         };
         let Some(member) = self.fleet.get_mut(bot) else { return };
         let before = member.bot.clone();

@@ -2,6 +2,8 @@
 //! phase carries only what exists then.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+use std::time::Duration;
+
 use crate::model::bot::{BotSpec, End, ReadyPolicy, ReadyWhen, RestartPolicy, RunId, State, Wanted};
 use crate::model::units::{Moment, Stamp};
 
@@ -208,6 +210,8 @@ impl Policy {
 pub struct Tick {
     pub now: Moment,
     pub next_run: RunId,
+    /// Most bots fail together: failures do not count, and no restart comes sooner than this.
+    pub outage: Option<Duration>,
 }
 
 impl Bot {

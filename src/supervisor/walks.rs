@@ -249,6 +249,7 @@ fn walk(seed: u64, steps: u32) {
         let tick = Tick {
             now: world.now,
             next_run: run_id(world.next_run),
+            outage: None,
         };
         let before = bot.clone();
         let (after, effects) = step(bot, &policy, event.clone(), &tick);
@@ -269,6 +270,7 @@ fn reaches_down(bot: Bot, policy: &Policy, world: &mut World) {
     let tick = |now| Tick {
         now,
         next_run: run_id(0),
+        outage: None,
     };
     let (mut bot, _) = step(bot, policy, Event::WantDown(StopMode::Graceful), &tick(begun));
     while let Some(at) = deadline(&bot, policy) {
@@ -310,6 +312,7 @@ fn running(policy: &Policy) -> (Bot, RunId) {
     let tick = Tick {
         now: Moment(0),
         next_run: run_id(1),
+        outage: None,
     };
     let (bot, effects) = step(Bot::new(Wanted::Up), policy, Event::WantUp, &tick);
     assert_eq!(effects, [Effect::Spawn { run: run_id(1) }]);
@@ -334,6 +337,7 @@ fn tick(s: u64, run: u64) -> Tick {
     Tick {
         now: Moment(s * 1_000_000),
         next_run: run_id(run),
+        outage: None,
     }
 }
 
