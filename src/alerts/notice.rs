@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::model::alert::{Alert, SinkPolicy};
 use crate::model::message::{Envelope, Kind};
-use crate::model::units::Stamp;
+use crate::model::units::{Stamp, show_age};
 
 use super::book::Change;
 
@@ -74,7 +74,7 @@ pub fn summary(contents: &[Value]) -> Value {
     })
 }
 
-/// One line for people: `[critical] shop: is backoff and not running: exit 1`.
+/// One line for people: `[critical] shop: is not running (backoff): exited with code 1`.
 pub fn line(content: &Value) -> String {
     let word = |key: &str| content[key].as_str().unwrap_or_default();
     let head = match word("change") {
@@ -85,7 +85,19 @@ pub fn line(content: &Value) -> String {
         _ => word("level").to_owned(),
     };
     let bot = content["bot"].as_str().map(|bot| format!("{bot}: "));
-    format!("[{head}] {}{}", bot.unwrap_or_default(), word("text"))
+    let bot = bot.unwrap_or_default();
+    let ends = (Stamp::parse(word("raised_at")), Stamp::parse(word("recovered_at")));
+    match ends {
+        (Some(raised), Some(recovered)) if head == "recovered" => {
+            let length = show_age(recovered.since(raised));
+            format!(
+                "[{head}] {bot}{} is over after {length}; it was: {}",
+                word("rule"),
+                word("text")
+            )
+        }
+        _ => format!("[{head}] {bot}{}", word("text")),
+    }
 }
 
 /// The same, no longer than a chat takes.
@@ -128,6 +140,18 @@ mod tests {
         ] {
             assert_eq!(line(&content), said);
         }
+    }
+
+    #[test]
+    fn a_recovery_says_of_what_and_after_how_long() {
+        let mut content = about("recovered", "critical", Some("shop"));
+        content["rule"] = "down".into();
+        content["raised_at"] = "2026-11-23T08:00:00Z".into();
+        content["recovered_at"] = "2026-11-23T08:02:05Z".into();
+        assert_eq!(
+            line(&content),
+            "[recovered] shop: down is over after 2m 5s; it was: is down"
+        );
     }
 
     #[test]

@@ -94,6 +94,10 @@ impl OutageWatch {
         self.note(scene, tick.now);
         if let Some(current) = self.current.take() {
             self.current = self.go_on(current, scene, policy, tick.now);
+            if self.current.is_none() {
+                // What belonged to it is not the beginning of another one.
+                self.known.values_mut().for_each(|known| known.failed_at = None);
+            }
         }
         if self.current.is_none() {
             self.current = self.begin(scene, policy, tick);
@@ -280,6 +284,7 @@ mod tests {
         assert!(watch.look(&scene(&platforms, 1), &policy, tick(90)).is_some());
         assert!(watch.look(&scene(&platforms, 1), &policy, tick(119)).is_some());
         assert_eq!(watch.look(&scene(&platforms, 1), &policy, tick(120)), None);
+        assert_eq!(watch.look(&scene(&platforms, 1), &policy, tick(121)), None);
     }
 
     #[test]

@@ -81,8 +81,8 @@ fn of_bot(bot: &BotScene, threshold: &dyn Fn(Rule) -> u64) -> Vec<Finding> {
     let reason = bot.reason.as_deref().unwrap_or("no reason is known");
     if bot.is_wanted && !matches!(bot.state, State::Running | State::Adopting) {
         let text = match bot.reason.as_deref() {
-            Some(why) => format!("is {} and not running: {why}", bot.state.word()),
-            None => format!("is {} and not running", bot.state.word()),
+            Some(why) => format!("is not running ({}): {why}", bot.state.word()),
+            None => format!("is not running ({})", bot.state.word()),
         };
         found.push((Rule::Down, None, text, Since::Seen));
     }
@@ -260,7 +260,7 @@ pub(super) mod tests {
                     failures: 1,
                     ..bot("a")
                 },
-                vec!["down critical is backoff and not running: exit 1"],
+                vec!["down critical is not running (backoff): exit 1"],
             ),
             (
                 BotScene {
@@ -277,7 +277,7 @@ pub(super) mod tests {
                     ..bot("a")
                 },
                 vec![
-                    "down critical is failed and not running: exit 1; 6 failures in 10m",
+                    "down critical is not running (failed): exit 1; 6 failures in 10m",
                     "crash_loop critical was given up: exit 1; 6 failures in 10m",
                 ],
             ),
@@ -289,7 +289,7 @@ pub(super) mod tests {
                     ..bot("a")
                 },
                 vec![
-                    "down critical is held and not running: no capacity",
+                    "down critical is not running (held): no capacity",
                     "held warning is held: no capacity",
                 ],
             ),
