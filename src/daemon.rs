@@ -160,13 +160,14 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
     let watching = watching::start(home, &settings, &queue)?;
     let observer = watching::observer(home, watching.speaker(), options.observer);
     let host = open_host(home, &settings, (observer, watching.speaker()), &queue)?;
+    let image = succession.image;
     let about = snapshot::Supervisor {
         identity,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: clock::stamp().unix_ms(),
         stage: Stage::Adopting,
         notes: Vec::new(),
-        image: succession.image,
+        image,
         came_back: succession.came_back,
         in_terminal: options.in_terminal,
         adopted: 0,
@@ -175,7 +176,12 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
         capacity: None,
     };
     let parting = supervise(host, about, &news)?;
-    Ok(match parting {
+    Ok(outcome(parting, lock, image))
+}
+
+/// How a supervisor that has ended so is told.
+fn outcome(parting: Parting, lock: Lock, image: u32) -> Outcome {
+    match parting {
         Parting::Stop => {
             tracing::info!("supervisor has stopped");
             Outcome::Stopped
@@ -186,10 +192,9 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
         }
         Parting::Upgrade(upgrade) => {
             tracing::info!("supervisor makes way for {}", upgrade.program.display());
-            let image = succession.image;
             Outcome::Upgrade { upgrade, lock, image }
         }
-    })
+    }
 }
 
 fn supervise(host: ProcessHost, about: snapshot::Supervisor, news: &Receiver<News>) -> Result<Parting, Error> {

@@ -86,7 +86,7 @@ pub const SINK_KEYS: &[Key] = &[
         "command",
         Kind::Argv,
         None,
-        "exec: program and arguments. The alert stands in MULTIBOT_ALERT_… and, as JSON, on its standard input.",
+        "exec: program and arguments. The alert stands in variables and, as JSON, on its standard input.",
     ),
     key(
         "url",

@@ -302,3 +302,113 @@ impl Sink<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::read_supervisor;
+
+    fn read(text: &str) -> Result<AlertSettings, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("multibot.yaml");
+        std::fs::write(&file, text).unwrap();
+        let shown = |text: String| text.replace(&dir.path().display().to_string(), ".");
+        read_supervisor(&file)
+            .map(|settings| settings.alerts)
+            .map_err(|faults| shown(faults.to_string()))
+    }
+
+    #[test]
+    fn every_key_reaches_its_field() {
+        let settings = read(
+            "alerts:\n  remind_after: never\n  recover_after: 1s\n  \
+             outage: {window: 2s, min_bots: 4, recover_after: 3s, restart_delay: 5s}\n  \
+             rules:\n    errors: {enabled: false, level: critical, for: 7s, threshold: 9}\n  \
+             sinks:\n    log: {enabled: false}\n    \
+             a: {type: exec, command: [/bin/x, y], timeout: 2s, rate: 3, retry_delay: 4s, max_retry_delay: 5s, expire_after: 6s}\n    \
+             b: {type: webhook, url: \"https://h/s3cret\", min_level: warning, rules: [down, held], bots: [shop]}\n    \
+             c: {type: slack, url_file: /u}\n    d: {type: discord, url_file: /v}\n    \
+             e: {type: telegram, bot: shop, chat: \"-1\", api_root: \"http://h\"}\n    \
+             f: {type: telegram, token_file: /t, chat: \"@x\"}\n",
+        )
+        .unwrap();
+        let s = Duration::from_secs;
+        assert_eq!((settings.remind_after, settings.recover_after), (None, s(1)));
+        let outage = OutagePolicy {
+            window: s(2),
+            min_bots: 4,
+            recover_after: s(3),
+            restart_delay: s(5),
+        };
+        assert_eq!(settings.outage, outage);
+        let errors = RulePolicy {
+            enabled: false,
+            level: Level::Critical,
+            lasting: s(7),
+            threshold: Some(9),
+        };
+        assert_eq!(settings.rule(Rule::Errors), errors);
+        assert_eq!(settings.rule(Rule::Down), Rule::Down.policy());
+        let sink = |name: &str| settings.sinks[name].clone();
+        assert!(!sink("log").enabled);
+        let argv = vec!["/bin/x".to_owned(), "y".to_owned()];
+        let exec = SinkPolicy {
+            timeout: s(2),
+            rate: Some(3),
+            retry_delay: s(4),
+            max_retry_delay: s(5),
+            expire_after: s(6),
+            ..SinkPolicy::of(SinkKind::Exec(argv))
+        };
+        assert_eq!(sink("a"), exec);
+        let url = Address::Url(Secret::new("https://h/s3cret".to_owned()));
+        let webhook = SinkPolicy {
+            min_level: Level::Warning,
+            rules: vec![Rule::Down, Rule::Held],
+            bots: vec!["shop".parse().unwrap()],
+            ..SinkPolicy::of(SinkKind::Webhook(url))
+        };
+        assert_eq!(sink("b"), webhook);
+        assert_eq!(sink("c").kind, SinkKind::Slack(Address::File("/u".into())));
+        assert_eq!(sink("d").kind, SinkKind::Discord(Address::File("/v".into())));
+        for (name, sender, chat, api_root) in [
+            ("e", TokenFrom::Bot("shop".parse().unwrap()), "-1", "http://h"),
+            ("f", TokenFrom::File("/t".into()), "@x", "https://api.telegram.org"),
+        ] {
+            let (chat, api_root) = (chat.to_owned(), api_root.to_owned());
+            let kind = SinkKind::Telegram { sender, chat, api_root };
+            assert_eq!(sink(name).kind, kind);
+        }
+        assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_place_and_without_secrets() {
+        for (text, said) in [
+            (
+                "alerts:\n  remind_aftr: 1h\n  rules:\n    dwon: {for: 1m}\n    held: {threshold: 3, fro: 1s}\n",
+                "./multibot.yaml:2:3: unknown key \"alerts.remind_aftr\", nearest is \"alerts.remind_after\"\n\
+                 ./multibot.yaml:4:5: unknown key \"alerts.rules.dwon\", nearest is \"alerts.rules.down\"\n\
+                 ./multibot.yaml:5:23: alerts.rules.held.threshold: held counts nothing; remove the key\n\
+                 ./multibot.yaml:5:26: unknown key \"alerts.rules.held.fro\", nearest is \"alerts.rules.held.for\"",
+            ),
+            (
+                "alerts:\n  sinks:\n    a: {type: webhok}\n    B: {type: log}\n    c: {url: \"https://h/s\"}\n    \
+                 d: {type: webhook}\n    e: {type: log, url: \"https://h/s\"}\n    f: {type: slack, url: s3cret}\n",
+                "./multibot.yaml:3:15: alerts.sinks.a.type: \"webhok\" is none of log, exec, webhook, slack, discord, \
+                 telegram; nearest is \"webhook\"\n\
+                 ./multibot.yaml:4:5: alerts.sinks.B: the name of a sink has 1 to 32 of a-z 0-9 - _\n\
+                 ./multibot.yaml:5:5: alerts.sinks.c: type is missing: write log, exec, webhook, slack, discord or telegram\n\
+                 ./multibot.yaml:6:5: alerts.sinks.d: url or url_file is missing\n\
+                 ./multibot.yaml:7:25: alerts.sinks.e.url: a sink of type log has no url\n\
+                 ./multibot.yaml:8:27: alerts.sinks.f.url: it is no address: write https://… or http://…",
+            ),
+            (
+                "alerts: [1]\n",
+                "./multibot.yaml:1:9: alerts: write a mapping with rules, sinks, remind_after, recover_after, outage",
+            ),
+        ] {
+            assert_eq!(read(text), Err(said.to_owned()), "{text}");
+        }
+    }
+}

@@ -84,7 +84,7 @@ impl Kind {
             Kind::Senders => "list of bots, or [\"*\"]".to_owned(),
             Kind::Variables => "mapping of variable names to values".to_owned(),
             Kind::Text => "text".to_owned(),
-            Kind::Url => "address, https://… or http://…".to_owned(),
+            Kind::Url => "address that begins with https:// or http://".to_owned(),
             Kind::Rules => "list of rules".to_owned(),
         }
     }
