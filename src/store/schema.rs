@@ -225,10 +225,14 @@ pub(super) fn newest(migrations: &[Migration]) -> Version {
 
 /// The version of a database that is multibot's and no newer than this program can read.
 pub(super) fn known(store: &Store, newest: Version) -> Result<Version, Error> {
-    let found = version(store)?;
+    let mut found = version(store)?;
     let path = store.path().to_owned();
-    if found == Version(0) && !has_tables(store)? {
-        return Err(Error::Missing { path });
+    if found == Version(0) {
+        if !has_tables(store)? {
+            return Err(Error::Missing { path });
+        }
+        // Another program may have created all of it between the two looks.
+        found = version(store)?;
     }
     if found.major() < 1 {
         return Err(Error::Foreign { path });

@@ -10,7 +10,7 @@ fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-const BOT_FIELDS: [&str; 24] = [
+const BOT_FIELDS: [&str; 26] = [
     "id",
     "index",
     "platform",
@@ -35,6 +35,8 @@ const BOT_FIELDS: [&str; 24] = [
     "inbox_oldest_age_s",
     "dead",
     "connected",
+    "alerts",
+    "alert_level",
 ];
 
 fn check_shape(status: &Value) {
@@ -45,7 +47,18 @@ fn check_shape(status: &Value) {
     assert_eq!(status["schema"], 1);
     assert_eq!(
         keys(&status["supervisor"]),
-        ["running", "pid", "version", "started_at", "home", "stale", "notes"]
+        [
+            "running",
+            "pid",
+            "version",
+            "started_at",
+            "home",
+            "stale",
+            "notes",
+            "adopted",
+            "disk_free_bytes",
+            "outage"
+        ]
     );
     assert_eq!(
         keys(&status["summary"]),

@@ -54,6 +54,14 @@ fn schema(home: &Home, program: &Path) -> Value {
     serde_json::from_slice::<Value>(&output.stdout).unwrap()["found"].clone()
 }
 
+/// The schema that this program writes, and the minor one after it.
+fn own_schema(home: &Home) -> (String, String) {
+    let own = schema(home, Path::new(THIS)).as_str().unwrap().to_owned();
+    let (major, minor) = own.split_once('.').unwrap();
+    let next = format!("{major}.{}", minor.parse::<u32>().unwrap() + 1);
+    (own, next)
+}
+
 fn running(home: &Home) -> (u32, u32) {
     home.create("shop", SLEEPER);
     home.create("other", SLEEPER);
@@ -69,6 +77,7 @@ fn another_version_takes_over_and_nothing_else_changes() {
     wait_until("it was restarted", &home, || home.bot("shop")["restarts"] == 1);
     home.wait_state("shop", "running");
     let before = home.bot("shop");
+    let (_, next_schema) = own_schema(&home);
     let minor = next(&home, "multibot-next-minor");
     upgrade(&home, &minor).code(0).says(&[
         "2 bots are the same processes as before",
@@ -83,7 +92,7 @@ fn another_version_takes_over_and_nothing_else_changes() {
         assert_eq!(before[field], after[field], "{field}");
     }
     assert_eq!((copies(&home, "shop"), home.count_events("shop", "adopted")), (1, 1));
-    assert_eq!(schema(&home, &minor), "1.1");
+    assert_eq!(schema(&home, &minor), *next_schema);
     home.ok(&["start"]).says(&["already runs"]);
     // Children stay children: ends are known at once, and nobody is left unreaped.
     let shim = home.shim_pid("shop");
@@ -206,6 +215,7 @@ fn a_program_that_fails_or_hangs_gives_the_process_back() {
     ] {
         let home = Home::new();
         let (supervisor, pid) = running(&home);
+        let (own, _) = own_schema(&home);
         upgrade(&home, &next(&home, name))
             .code(1)
             .says(&[words, "runs on", "2 bots are the same processes"]);
@@ -214,7 +224,7 @@ fn a_program_that_fails_or_hangs_gives_the_process_back() {
             (supervisor, THIS.into())
         );
         assert_eq!((home.pid("shop"), copies(&home, "shop")), (pid, 1));
-        assert_eq!(schema(&home, Path::new(THIS)), "1.0");
+        assert_eq!(schema(&home, Path::new(THIS)), *own);
         let notes = home.status()["supervisor"]["notes"].to_string();
         assert!(notes.contains("the last upgrade was taken back"), "{notes}");
         home.ok(&["bot", "restart", "shop"]);
@@ -242,22 +252,24 @@ fn a_program_that_dies_or_does_nothing_is_followed_by_the_previous_one() {
 fn a_schema_that_the_previous_program_cannot_read_is_taken_back() {
     let home = Home::new();
     let (_, pid) = running(&home);
+    let (own, _) = own_schema(&home);
     let major = next(&home, "multibot-next-major");
     // It takes the home over for a moment, schema and all, and dies.
     let text = format!(
         "[ \"$1\" = __resume ] || exec {0} \"$@\"\n\
          lock=$(printf %s \"$3\" | sed 's/.*\"lock\":\\([0-9]*\\).*/\\1/')\n\
          {0} __resume \"$2\" \"{{\\\"lock\\\":$lock,\\\"patience_ms\\\":60000}}\" & child=$!\n\
-         while [ ! -e {1}.v1.0.bak ] || ! {0} __check \"$2\" | grep -q '\"found\":\"2.0\"'; do sleep 0.05; done\n\
+         while [ ! -e {1}.v{2}.bak ] || ! {0} __check \"$2\" | grep -q '\"found\":\"2.0\"'; do sleep 0.05; done\n\
          kill -9 $child; exit 1",
         major.display(),
-        home.path("multibot.db").display()
+        home.path("multibot.db").display(),
+        own
     );
     let program = script(&home, "bad", &text);
     home.run(&["upgrade", "--binary", program.to_str().unwrap(), "--timeout", "20s"])
         .code(1)
         .says(&["it ended at once", "runs on"]);
-    assert_eq!(schema(&home, Path::new(THIS)), "1.0");
+    assert_eq!(schema(&home, Path::new(THIS)), *own);
     assert_eq!((home.pid("shop"), copies(&home, "shop")), (pid, 1));
     home.ok(&["bot", "restart", "shop"]);
     home.ok(&["stop"]);
@@ -269,13 +281,14 @@ fn a_schema_that_the_previous_program_cannot_read_is_taken_back() {
 fn a_program_that_breaks_the_database_gives_the_process_and_the_database_back() {
     let home = Home::new();
     let (supervisor, pid) = running(&home);
+    let (own, _) = own_schema(&home);
     upgrade(&home, &next(&home, "multibot-next-lossy")).code(1).says(&[
-        "the database goes from schema 1.0 to 2.0",
+        &format!("the database goes from schema {own} to 2.0"),
         "a copy is made first",
         "blocklist",
     ]);
     assert_eq!((home.supervisor_pid(), home.pid("shop")), (supervisor, pid));
-    assert_eq!(schema(&home, Path::new(THIS)), "1.0");
+    assert_eq!(schema(&home, Path::new(THIS)), *own);
     home.ok(&["bot", "restart", "shop"]);
 }
 
@@ -283,6 +296,7 @@ fn a_program_that_breaks_the_database_gives_the_process_and_the_database_back() 
 fn a_new_major_schema_that_works_is_kept_with_its_copy() {
     let home = Home::new();
     let (supervisor, pid) = running(&home);
+    let copy = home.path(&format!("multibot.db.v{}.bak", own_schema(&home).0));
     let major = next(&home, "multibot-next-major");
     upgrade(&home, &major)
         .code(0)
@@ -291,7 +305,7 @@ fn a_new_major_schema_that_works_is_kept_with_its_copy() {
         (program_of(supervisor), schema(&home, &major)),
         (major.clone(), json!("2.0"))
     );
-    assert!(is_alive(pid) && home.path("multibot.db.v1.0.bak").exists());
+    assert!(is_alive(pid) && copy.exists());
     // The older program says what is the matter, and is no way back any more.
     home.run(&["bot", "stop", "shop"]).code(1).says(&["schema 2.0"]);
     upgrade(&home, Path::new(THIS))
@@ -304,7 +318,7 @@ fn a_new_major_schema_that_works_is_kept_with_its_copy() {
         .status()
         .unwrap();
     assert!(stopped.success());
-    fs::rename(home.path("multibot.db.v1.0.bak"), home.path("multibot.db")).unwrap();
+    fs::rename(copy, home.path("multibot.db")).unwrap();
 }
 
 #[test]
