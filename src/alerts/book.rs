@@ -16,7 +16,7 @@ use super::rules::{Condition, Since, is_covered};
 use super::scene::Tick;
 
 /// What happened to an alert, as the sinks are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
     Raised,
     /// It has become worse since it was raised.

@@ -3,7 +3,7 @@
 //! A word counts as told when it is safe in the mailbox of each sink that wants it; what cannot be written down or
 //! posted is tried again. The thread sleeps until a scene comes or the book says that something is due.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -128,6 +128,7 @@ pub fn start(
         told: None,
         tell: Box::new(tell),
         must_retry: false,
+        posted: BTreeSet::new(),
     };
     let (speaker, queue) = channel();
     let thread = std::thread::Builder::new()
@@ -156,6 +157,8 @@ struct Watcher {
     told: Option<(BTreeMap<BotId, OpenAlerts>, Option<Outage>)>,
     tell: Box<dyn Fn(Feedback) + Send>,
     must_retry: bool,
+    /// Sinks that have a word already of which another one could not be given.
+    posted: BTreeSet<(String, Change, String)>,
 }
 
 impl Watcher {
@@ -300,8 +303,9 @@ impl Watcher {
             if let Err(error) = self.post(change, &alert, tick.stamp) {
                 tracing::warn!("alerts: {error}; it is tried again");
                 self.must_retry = true;
-                return;
+                continue;
             }
+            self.posted.retain(|(id, _, _)| *id != alert.id);
             if change == Change::Escalated
                 && let Err(error) = self.store.alerts().forget_ack(&alert.id)
             {
@@ -311,11 +315,13 @@ impl Watcher {
         }
     }
 
-    /// Posts a word to every sink that wants it. Doing so again after an error repeats a word and loses none.
-    fn post(&self, change: Change, alert: &Alert, now: Stamp) -> Result<(), crate::spool::Error> {
+    /// Posts a word to every sink that wants it and has not got it. The error is the last one; the others have it.
+    fn post(&mut self, change: Change, alert: &Alert, now: Stamp) -> Result<(), crate::spool::Error> {
         let home = self.home.dir().display().to_string();
-        for sink in self.sinks.values() {
-            if !sink.policy.wants(alert.rule, alert.bot.as_ref(), alert.level) {
+        let mut outcome = Ok(());
+        for (name, sink) in &self.sinks {
+            let word = (alert.id.clone(), change, name.clone());
+            if self.posted.contains(&word) || !sink.policy.wants(alert.rule, alert.bot.as_ref(), alert.level) {
                 continue;
             }
             // The same word has the same id, however often it is posted; of reminders there are many.
@@ -323,10 +329,15 @@ impl Watcher {
                 Change::Raised | Change::Recovered => format!("{}-{}", alert.id, change.word()),
                 Change::Escalated | Change::Reminded => format!("{}-{}-{}", alert.id, change.word(), now.unix_ms()),
             };
-            sink.mailbox.post(id, content(change, alert, &home), &sink.policy)?;
-            sink.wake();
+            match sink.mailbox.post(id, content(change, alert, &home), &sink.policy) {
+                Ok(()) => {
+                    self.posted.insert(word);
+                    sink.wake();
+                }
+                Err(error) => outcome = Err(error),
+            }
         }
-        Ok(())
+        outcome
     }
 
     /// Tells the supervisor what has changed, and only that: its answer is another scene.
