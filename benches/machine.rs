@@ -28,6 +28,7 @@ fn life(policy: &Policy) -> Bot {
         room: Ok(()),
         now: Moment(us),
         next_run: run_id(run),
+        outage: None,
     };
     let events = [
         Event::WantUp,

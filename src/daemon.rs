@@ -1,6 +1,8 @@
 //! Puts a supervisor together: opens what it needs, starts its threads, and turns the news of each
 //! source into news for the loop. It decides nothing about bots.
 
+mod watching;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -12,11 +14,13 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::alerts::{self, Speaker};
 use crate::clock;
 use crate::config::{Faults, SupervisorSettings, read_supervisor};
 use crate::home::{Home, HomeError};
 use crate::log::LogFile;
 use crate::model::limits::{LOCK_RETRY_TIME, QUEUE_LEN_MAX, REPLY_AGE_MAX};
+use crate::model::usage::{Level, Sample};
 use crate::monitor::{log_watch, probes, sampler};
 use crate::run::delegation::Delegation;
 use crate::run::identity::Identity;
@@ -102,6 +106,8 @@ pub enum Error {
     #[error(transparent)]
     Recorder(#[from] RecorderError),
     #[error(transparent)]
+    Alerts(#[from] alerts::Error),
+    #[error(transparent)]
     Spool(#[from] spool::Error),
     #[error("cannot lock {}: {source}", path.display())]
     Lock { path: PathBuf, source: io::Error },
@@ -156,7 +162,10 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(start_error("signal handling"))?;
     start_signals(signals, options.hangup, queue.clone()).map_err(start_error("signal handling"))?;
     let prober = start_prober(&queue);
-    let host = open_host(home, &settings, options.observer, &queue, &prober)?;
+    // It outlives the loop, so that the last words are safe before this ends.
+    let watching = watching::start(home, &settings, &queue)?;
+    let observer = watching::observer(home, watching.speaker(), options.observer);
+    let host = open_host(home, &settings, (observer, watching.speaker()), &queue, &prober)?;
     let image = succession.image;
     let about = about(identity, succession, options.in_terminal);
     let parting = supervise(host, about, &news)?;
@@ -273,7 +282,7 @@ fn sweep(home: &Home) {
 fn open_host(
     home: &Home,
     settings: &SupervisorSettings,
-    observer: Option<Observer>,
+    (observer, speaker): (Observer, Speaker),
     queue: &SyncSender<News>,
     prober: &Arc<probes::Prober>,
 ) -> Result<ProcessHost, Error> {
@@ -299,11 +308,12 @@ fn open_host(
         publisher: Publisher::start(home.snapshot(), home.replies()).map_err(start_error("the publisher"))?,
         recorder: Recorder::start(&home.database(), settings.history.clone())?,
         writer: Writer::start(|line| tracing::warn!("{line}")).map_err(start_error("the writer"))?,
-        sampler: start_sampler(settings.sampling_period, queue)?,
+        sampler: start_sampler(settings.sampling_period, speaker.clone(), queue)?,
         prober: tell_prober(prober),
         log_watch: start_log_watch(settings.sampling_period, queue)?,
         queue: queue.clone(),
-        observer,
+        observer: Some(observer),
+        settings_observer: watching::settings_observer(speaker),
     };
     Ok(ProcessHost::new(parts)?)
 }
@@ -371,11 +381,24 @@ fn news_of(hint: Hint) -> News {
 }
 
 /// The supervisor and the monitor do not know each other's words; here they are translated.
-fn start_sampler(period: Option<Duration>, queue: &SyncSender<News>) -> Result<Option<TellSampler>, Error> {
+fn start_sampler(
+    period: Option<Duration>,
+    speaker: Speaker,
+    queue: &SyncSender<News>,
+) -> Result<Option<TellSampler>, Error> {
     let Some(period) = period else { return Ok(None) };
     let queue = queue.clone();
-    let sampler = sampler::start(period, move |samples| tell(&queue, News::Sampled(samples)))
-        .map_err(start_error("the sampler"))?;
+    let sampler = sampler::start(period, move |samples: Vec<Sample>| {
+        for sample in &samples {
+            let passed = sample
+                .changes
+                .iter()
+                .filter(|it| it.to == Level::Max && it.from < it.to);
+            passed.for_each(|it| speaker.limit_passed(sample.bot.clone(), it.why.clone(), it.action));
+        }
+        tell(&queue, News::Sampled(samples));
+    })
+    .map_err(start_error("the sampler"))?;
     Ok(Some(Box::new(move |targets: Vec<UsageTarget>| {
         let target = |UsageTarget { bot, run, pid, limits }| sampler::Target { bot, run, pid, limits };
         // A sampler that has ended leaves usage unknown.

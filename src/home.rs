@@ -181,6 +181,11 @@ impl Home {
         self.dir.join("ipc/supervisor/dead")
     }
 
+    /// What one sink of alerts is to pass on.
+    pub fn sink_of(&self, sink: &str) -> PathBuf {
+        self.dir.join("ipc/supervisor/sinks").join(sink)
+    }
+
     pub fn replies(&self) -> PathBuf {
         self.dir.join("ipc/supervisor/replies")
     }

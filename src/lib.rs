@@ -1,4 +1,5 @@
 //! multibot as a library: what benches, tests and fuzz targets reach. The program is `main.rs`.
+pub mod alerts;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use multibot::run::handover::{CHECK_VERB, RESUME_VERB};
-use multibot::run::{RUNNER_VERB, SHIM_VERB};
+use multibot::run::{RUNNER_VERB, SHIM_VERB, names};
 use multibot::{cli, init, shim};
 
 fn main() -> ExitCode {
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         shim::main();
         return ExitCode::SUCCESS;
     }
+    names::use_built_in_sources();
     if std::process::id() == init::FIRST_PID {
         return init::main();
     }

@@ -12,11 +12,16 @@ use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{bold, italic, roman};
 
+use multibot::alerts::test_content;
 use multibot::cli::args::Cli;
 use multibot::cli::examples;
 use multibot::cli::exit::Exit;
-use multibot::config::{KEYS, Key, SUPERVISOR_KEYS, Settings, read_bots, read_supervisor};
+use multibot::config::{
+    ALERT_KEYS, KEYS, Key, RULE_KEYS, SINK_KEYS, SUPERVISOR_KEYS, Settings, read_bots, read_supervisor,
+};
+use multibot::model::alert::Rule;
 use multibot::model::bot::State;
+use multibot::model::units::{Stamp, show_duration};
 use roff::Page;
 
 /// The day of the version that the pages describe; it changes when they are worth reading again.
@@ -60,6 +65,27 @@ fn pages_hold_no_stray_marks() -> Done {
             assert!(!line.is_empty() && line.trim_end() == line, "{name}: {line:?}");
             assert!(line.is_ascii(), "{name}: {line}");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_alerts_page_knows_every_rule_its_defaults_and_every_variable() -> Done {
+    let page = fs::read_to_string(dir().join("multibot-alerts.7"))?;
+    for rule in Rule::ALL {
+        let policy = rule.policy();
+        let lasting = show_duration(policy.lasting);
+        let head = format!(".B {}\n({}, {lasting})", rule.word(), policy.level.word());
+        assert!(page.contains(&head), "{head}");
+        let threshold = policy.threshold.map(|threshold| format!("\n{threshold} "));
+        assert!(threshold.is_none_or(|text| page.contains(&text)), "{rule:?}");
+    }
+    for name in ["ID", "RULE", "BOT", "LEVEL", "STATE", "TEXT", "SINCE", "HOME"] {
+        assert!(page.contains(&format!(".B MULTIBOT_ALERT_{name}\n")), "{name}");
+    }
+    let content = test_content("01ARZ3NDEKTSV4RRFFQ69G5FAV", "/home", Stamp(0));
+    for field in content.as_object().into_iter().flat_map(|fields| fields.keys()) {
+        assert!(page.contains(&format!(".B {field}\n")), "{field}");
     }
     Ok(())
 }
@@ -228,6 +254,7 @@ fn see_also(own: &str) -> String {
         "multibot-bot(5)",
         "multibot.yaml(5)",
         "multibot-lifecycle(7)",
+        "multibot-alerts(7)",
         "multibot-json(7)",
     ];
     all.into_iter()
@@ -247,8 +274,17 @@ fn uncapitalized(text: &str) -> String {
 }
 
 fn list_keys(page: &mut Page, keys: &[Key]) {
+    list_keys_below(page, "", keys);
+}
+
+/// The same with what stands before each name.
+fn list_keys_below(page: &mut Page, group: &str, keys: &[Key]) {
     for key in keys {
-        let mut term = vec![bold(key.name), roman(" ("), italic(key.kind.describe())];
+        let mut term = vec![
+            bold(format!("{group}{}", key.name)),
+            roman(" ("),
+            italic(key.kind.describe()),
+        ];
         if let Some(default) = key.default {
             term.extend([roman("; default "), bold(default)]);
         }
@@ -299,6 +335,11 @@ fn supervisor_page() -> String {
         ],
         "Settings that hold for every bot that does not say otherwise, with the keys of multibot-bot(5).",
     );
+    page.section("ALERTS");
+    page.prose(ALERTS_INTRODUCTION);
+    list_keys_below(&mut page, "alerts.", ALERT_KEYS);
+    list_keys_below(&mut page, "alerts.rules.RULE.", RULE_KEYS);
+    list_keys_below(&mut page, "alerts.sinks.NAME.", SINK_KEYS);
     page.section("EXAMPLES");
     page.verbatim(SUPERVISOR_EXAMPLE);
     page.section("SEE ALSO");
@@ -534,6 +575,11 @@ Durations are 500ms, 5s, 10m, 2h or 7d, or sums such as 1h30m. Sizes are bytes, 
 `log.level` is the key `level` in the mapping `log`. Unknown keys are errors, except those that begin with \
 x-.";
 
+const ALERTS_INTRODUCTION: &str = "\
+What is looked at, and who is told; multibot-alerts(7) explains the rules and what sinks are sent. RULE is the name \
+of a rule there, NAME any name of up to 32 of a-z 0-9 - _. The sink `log` is there without being written. All of it \
+is taken over by a running supervisor on SIGHUP.";
+
 const SUPERVISOR_EXAMPLE: &str = "\
 # multibot.yaml
 start_delay: 1s
@@ -545,4 +591,10 @@ defaults:
   restart: {delay: 5s, factor: 1}
   limits:
     memory: {max: 300MiB}
+alerts:
+  rules:
+    down: {for: 5m}
+  sinks:
+    ops: {type: webhook, url_file: /etc/multibot/hook.url, min_level: warning}
+    me: {type: telegram, bot: shop, chat: \"42\", rules: [down, crash_loop, outage]}
 ";

@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 6] = [
     // One thing each: what is on the disk, in the terminal, in time.
     &["clock", "config", "home", "log", "output", "run", "spool", "store"],
     // Programs that live side by side, and the supervisor's own log.
-    &["init", "monitor", "runner", "shim", "supervisor", "trace"],
+    &["alerts", "init", "monitor", "runner", "shim", "supervisor", "trace"],
     // Puts a supervisor together.
     &["daemon"],
     &["cli"],
@@ -62,12 +62,14 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
             "init.rs",
             "monitor/probes/exec.rs",
             "run/handover.rs",
+            "alerts/exec.rs",
         ],
-        "processes are started where it is told: the bot, its shim, the supervisor and the next one, the child of process 1, the programs that ask bots",
+        "processes are started where it is told: the bot, its shim, the supervisor and the next one, the child of process 1, \
+          the programs that ask bots, the hooks of operators",
     ),
     (
         &["unsafe"],
-        &["shim/spawn.rs", "run/inheritance.rs"],
+        &["shim/spawn.rs", "run/inheritance.rs", "run/names.rs"],
         "each unsafe block is known by its file",
     ),
     (&["process::exit"], &[], "main returns the exit code"),

@@ -4,6 +4,7 @@
 //! A doc comment here is what an operator reads: the first paragraph after `-h`, all of it after
 //! `--help` and in the manual. It promises only what this version does.
 
+mod alerts;
 mod bot;
 mod history;
 mod ipc;
@@ -11,6 +12,7 @@ mod queue;
 mod send;
 mod values;
 
+pub use alerts::{AlertAck, AlertList, AlertSilence, AlertTest, AlertVerb, Alerts};
 pub use bot::{BotVerb, Chosen, Create, Named};
 pub use history::{Check, Events, Metrics};
 pub use ipc::IpcVerb;
@@ -184,6 +186,17 @@ pub enum Verb {
         after_long_help = examples::text("queue")
     )]
     Queue(Queue),
+
+    /// Show what is wrong, acknowledge and silence it, and try out who is told
+    ///
+    /// An alert is raised when something is wrong for long enough, and is over when it was well for a while; whoever
+    /// the sinks of multibot.yaml name is told of both. Rules, sinks and what they are sent are explained in
+    /// multibot-alerts(7). Works with and without a supervisor. Without a command the open alerts are listed.
+    #[command(
+        subcommand_value_name = "COMMAND",
+        after_long_help = examples::text("alerts")
+    )]
+    Alerts(Alerts),
 
     /// Inside a bot that is a shell script: say and hear what other bots do through a library
     ///

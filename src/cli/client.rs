@@ -263,7 +263,7 @@ pub(super) fn is_well(bot: &BotStatus) -> bool {
 }
 
 /// Who runs this command: `cli:alice`, or the uid where it has no name.
-fn actor() -> String {
+pub(super) fn actor() -> String {
     let uid = rustix::process::getuid().as_raw();
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     match Account::find(&passwd, uid) {

@@ -259,6 +259,53 @@ const TABLE: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "alerts",
+        &[
+            example("What is wrong now", "multibot alerts"),
+            example("Nobody needs to be reminded of it", "multibot alerts ack --all"),
+            example(
+                "Quiet while you work on a bot",
+                "multibot alerts silence shop --for 2h --reason maintenance",
+            ),
+            example("Does word arrive?", "multibot alerts test"),
+        ],
+    ),
+    (
+        "alerts list",
+        &[
+            example("Everything of the last day", "multibot alerts list --since 1d"),
+            example(
+                "What one bot has had, for a script",
+                "multibot alerts list --all --bot shop --json",
+            ),
+        ],
+    ),
+    (
+        "alerts ack",
+        &[
+            example("One of them", "multibot alerts ack 01KEXAMPE0000000000000000C"),
+            example("All of one bot", "multibot alerts ack --bot shop"),
+        ],
+    ),
+    (
+        "alerts silence",
+        &[
+            example(
+                "One rule, of every bot",
+                "multibot alerts silence --rule memory --for 1d",
+            ),
+            example("Which silences there are", "multibot alerts silence"),
+            example("End all silences of a bot", "multibot alerts silence shop --clear"),
+        ],
+    ),
+    (
+        "alerts test",
+        &[
+            example("Every sink", "multibot alerts test"),
+            example("One, before it is needed", "multibot alerts test ops"),
+        ],
+    ),
+    (
         "queue list",
         &[
             example("All messages of one bot", "multibot queue shop list"),

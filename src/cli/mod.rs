@@ -100,6 +100,7 @@ fn run(mut cli: Cli) -> Result<Exit, Failure> {
         Verb::Apply(apply) => commands::apply::run(&client, &apply),
         Verb::Logs(logs) => commands::logs::run(&client, &logs),
         Verb::Send(send) => commands::send::run(&client, send),
+        Verb::Alerts(alerts) => commands::alerts::run(&client, &alerts),
         Verb::Queue(queue) => commands::queue::run(&client, &queue),
         Verb::Metrics(metrics) => commands::metrics::run(&client, &metrics),
         Verb::Check(check) => Ok(commands::check::run(Some(client.home.dir().to_owned()), &check)),

@@ -40,6 +40,18 @@ pub(super) struct SupervisorView {
     pub notes: Vec<String>,
     /// What of the home's budget is promised; null without a budget.
     pub capacity: Option<Capacity>,
+    /// Bots that it found running after the last one had died.
+    pub adopted: u32,
+    pub disk_free_bytes: Option<u64>,
+    /// Most bots fail together.
+    pub outage: Option<OutageView>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct OutageView {
+    pub since: String,
+    pub failing: u32,
+    pub of: u32,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -100,6 +112,9 @@ pub(super) struct BotView {
     pub ready: Option<bool>,
     pub probes: Vec<ProbeView>,
     pub errors_per_minute: Option<u64>,
+    /// Open alerts, and the worst level among them.
+    pub alerts: u32,
+    pub alert_level: Option<String>,
     #[serde(skip)]
     is_well: bool,
 }
@@ -177,6 +192,13 @@ pub(super) fn view_of(client: &Client, snapshot: &Snapshot, now: Stamp) -> View 
             stale: false,
             notes: notes_of(snapshot),
             capacity: snapshot.supervisor.capacity.clone(),
+            adopted: snapshot.supervisor.adopted,
+            disk_free_bytes: snapshot.supervisor.disk_free_bytes,
+            outage: snapshot.supervisor.outage.as_ref().map(|outage| OutageView {
+                since: show_ms(outage.since),
+                failing: outage.failing,
+                of: outage.of,
+            }),
         },
         summary,
         bots,
@@ -187,7 +209,15 @@ fn notes_of(snapshot: &Snapshot) -> Vec<String> {
     let about = &snapshot.supervisor;
     let came_back = about.came_back.as_ref();
     let told = came_back.map(|why| format!("the last upgrade was taken back: {why}"));
-    about.notes.iter().cloned().chain(told).collect()
+    let outage = about.outage.as_ref().map(|outage| {
+        format!(
+            "{} of {} bots fail together since {}: failures are not counted and restarts slowed down",
+            outage.failing,
+            outage.of,
+            show_ms(outage.since)
+        )
+    });
+    about.notes.iter().cloned().chain(told).chain(outage).collect()
 }
 
 /// What is so while no supervisor tells it: the stored bots, and whether their last run still lives.
@@ -227,6 +257,9 @@ fn look_without(client: &Client, now: Stamp) -> Result<View, Failure> {
             stale: false,
             notes: Vec::new(),
             capacity: None,
+            adopted: 0,
+            disk_free_bytes: None,
+            outage: None,
         },
         summary,
         bots,
@@ -322,6 +355,8 @@ fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {
         ready: bot.ready,
         probes: bot.probes.iter().map(probe_view).collect(),
         errors_per_minute: bot.errors_per_minute,
+        alerts: bot.alerts,
+        alert_level: bot.alert_level.clone(),
         is_well: is_well(bot),
     }
 }
@@ -462,9 +497,9 @@ impl View {
 }
 
 impl BotView {
-    /// The reason and since when a limit is passed or a probe says so, else what it says of itself; and when it is
-    /// tried again.
-    pub(super) fn explanation(&self) -> String {
+    /// The reason and since when a limit is passed or a probe says so, else what it says of itself; and how many
+    /// alerts are open.
+    fn told_reason(&self) -> String {
         let said = || self.status_text.as_ref().map(|text| format!("says: {text}"));
         let mut reason = self.reason.clone().or_else(said).unwrap_or_default();
         for limit in &self.limits {
@@ -479,6 +514,19 @@ impl BotView {
         {
             reason.push_str(&format!(", since {}", show_age(clock::stamp().since(since))));
         }
+        match (self.alerts, &self.alert_level) {
+            (0, _) | (_, None) => reason,
+            (count, Some(level)) => {
+                let gap = if reason.is_empty() { "" } else { "; " };
+                let what = if count == 1 { "alert" } else { "alerts" };
+                format!("{reason}{gap}{count} {what} ({level})")
+            }
+        }
+    }
+
+    /// The reason, and when it is tried again.
+    pub(super) fn explanation(&self) -> String {
+        let reason = self.told_reason();
         let Some(at) = self.next_restart_at.as_deref().and_then(Stamp::parse) else {
             return reason;
         };

@@ -14,7 +14,7 @@ pub(super) struct Reading {
     /// Words that are allowed beside the table; named when an unknown key is close to one.
     more: &'static [&'static str],
     /// Stands before the names of keys in faults, such as `defaults.`.
-    shown: &'static str,
+    shown: String,
     pub(super) settings: Settings,
     /// Where each key was written, the faulty ones included.
     pub(super) places: BTreeMap<&'static str, Place>,
@@ -22,11 +22,11 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn new(table: &'static [Key], more: &'static [&'static str], shown: &'static str) -> Reading {
+    pub(super) fn new(table: &'static [Key], more: &'static [&'static str], shown: &str) -> Reading {
         Reading {
             table,
             more,
-            shown,
+            shown: shown.to_owned(),
             settings: Settings::new(),
             places: BTreeMap::new(),
             faults: Vec::new(),
@@ -57,7 +57,7 @@ impl Reading {
             return;
         }
         if !is_group(self.table, &name) {
-            let said = unknown(self.table, &name, self.more, self.shown);
+            let said = unknown(self.table, &name, self.more, &self.shown);
             self.faults.push(Fault::at(entry.place, said));
             return;
         }

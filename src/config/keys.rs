@@ -25,10 +25,10 @@ pub struct Key {
 
 const INSTANT: Duration = Duration::ZERO;
 /// The shortest length that still is one.
-const SHORT: Duration = Duration::from_millis(1);
+pub(super) const SHORT: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 /// Longer than any host stays up, and far from any overflow.
-const LONG: Duration = Duration::from_secs(3650 * 86_400);
+pub(super) const LONG: Duration = Duration::from_secs(3650 * 86_400);
 
 const ANY_LENGTH: Kind = Kind::Duration {
     min: INSTANT,
@@ -44,7 +44,7 @@ const KEPT: Kind = Kind::Duration {
 const LOG_SIZE: Kind = Kind::Size { min: 4096 };
 const LOG_FILES: Kind = Kind::Integer { min: 1, max: 1000 };
 
-const fn key(name: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> Key {
     Key {
         name,
         kind,
@@ -522,11 +522,13 @@ pub(super) fn unknown(table: &'static [Key], name: &str, more: &[&'static str], 
 mod tests {
     use super::*;
     use crate::config::yaml::Node;
+    use crate::config::{ALERT_KEYS, RULE_KEYS, SINK_KEYS};
     use crate::model::bot::Platform;
 
     #[test]
     fn every_default_reads_as_its_kind_and_is_canonical() {
-        for key in KEYS.iter().chain(SUPERVISOR_KEYS) {
+        let of_alerts = ALERT_KEYS.iter().chain(RULE_KEYS).chain(SINK_KEYS);
+        for key in KEYS.iter().chain(SUPERVISOR_KEYS).chain(of_alerts) {
             let Some(default) = key.default else { continue };
             let mut faults = Vec::new();
             let value = key.kind.read(key.name, &Node::scalar(default), &mut faults);
@@ -538,7 +540,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_no_key_is_a_group() {
-        for table in [KEYS, SUPERVISOR_KEYS] {
+        for table in [KEYS, SUPERVISOR_KEYS, ALERT_KEYS, RULE_KEYS, SINK_KEYS] {
             for (index, key) in table.iter().enumerate() {
                 assert!(!is_group(table, key.name), "{}", key.name);
                 assert!(

@@ -11,6 +11,7 @@ use super::fault::Fault;
 use super::probe::read_probes;
 use super::variable::{NAME_RULE, is_name, is_reserved};
 use super::yaml::{Node, Shape};
+use crate::model::alert::Rule;
 use crate::model::bot::{BotId, signal_name, signal_number};
 use crate::model::nearest::nearest;
 use crate::model::units::{parse_duration, parse_size, show_duration, show_size};
@@ -74,6 +75,12 @@ pub enum Kind {
     Pattern,
     /// Probes by name.
     Probes,
+    /// Any text of one line.
+    Text,
+    /// An address of HTTP. It may be a secret, so nothing that is told of it shows it.
+    Url,
+    /// Rules of alerts, by name.
+    Rules,
 }
 
 impl Kind {
@@ -101,6 +108,9 @@ impl Kind {
             Kind::Variables => "mapping of variable names to values".to_owned(),
             Kind::Pattern => "regular expression".to_owned(),
             Kind::Probes => "mapping of names to probes".to_owned(),
+            Kind::Text => "text".to_owned(),
+            Kind::Url => "address that begins with https:// or http://".to_owned(),
+            Kind::Rules => "list of rules".to_owned(),
         }
     }
 
@@ -113,6 +123,7 @@ impl Kind {
             Kind::Senders => read_senders(key, node, faults),
             Kind::Variables => read_variables(key, node, faults),
             Kind::Probes => read_probes(key, node, faults),
+            Kind::Rules => read_rules(key, node, faults),
             _ => {
                 let text = scalar(key, node, faults)?;
                 match self.read_scalar(text) {
@@ -136,10 +147,12 @@ impl Kind {
         };
         match self {
             Kind::Argv | Kind::Variables | Kind::Probes => json().unwrap_or_else(|| Node::scalar(text)),
-            Kind::Names | Kind::Senders if text.trim_start().starts_with('[') => {
+            Kind::Names | Kind::Senders | Kind::Rules if text.trim_start().starts_with('[') => {
                 json().unwrap_or_else(|| Node::scalar(text))
             }
-            Kind::Names | Kind::Senders => Node::list(text.split(',').map(str::trim).filter(|name| !name.is_empty())),
+            Kind::Names | Kind::Senders | Kind::Rules => {
+                Node::list(text.split(',').map(str::trim).filter(|name| !name.is_empty()))
+            }
             _ => Node::scalar(text),
         }
     }
@@ -195,7 +208,12 @@ impl Kind {
             Kind::Words(words) => Err(no_such_word(text, words)),
             Kind::Path => path_fault(text).map_or_else(|| Ok(Value::from(text)), Err),
             Kind::Pattern => pattern_fault(text).map_or_else(|| Ok(Value::from(text)), Err),
-            Kind::Argv | Kind::Names | Kind::Senders | Kind::Variables | Kind::Probes => {
+            Kind::Text if text.trim().is_empty() => Err("it is empty".to_owned()),
+            Kind::Text if text.contains(['\n', '\0']) => Err("it must be one line".to_owned()),
+            Kind::Text => Ok(Value::from(text.trim())),
+            Kind::Url if is_url(text.trim()) => Ok(Value::from(text.trim())),
+            Kind::Url => Err("it is no address: write https://… or http://…".to_owned()),
+            Kind::Argv | Kind::Names | Kind::Senders | Kind::Variables | Kind::Rules | Kind::Probes => {
                 Err("it is not one value".to_owned())
             }
         }
@@ -382,6 +400,42 @@ fn read_senders(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value
         }
     }
     (faults.len() == known).then_some(Value::Array(senders))
+}
+
+fn read_rules(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value> {
+    let Shape::List(items) = &node.shape else {
+        if node.shape != Shape::Null {
+            faults.push(Fault::at(node.place, format!("{key}: write a list: [down, held]")));
+        }
+        return None;
+    };
+    let known = faults.len();
+    let mut rules = Vec::with_capacity(items.len());
+    for item in items {
+        match &item.shape {
+            Shape::Scalar(word) if Rule::from_word(word).is_some() => rules.push(Value::from(word.as_str())),
+            Shape::Scalar(word) => {
+                let all = Rule::ALL.map(Rule::word);
+                let near = nearest(word, all).map(|near| format!("; nearest is {near:?}"));
+                let said = format!(
+                    "{key}: {word:?} is none of {}{}",
+                    all.join(", "),
+                    near.unwrap_or_default()
+                );
+                faults.push(Fault::at(item.place, said));
+            }
+            Shape::Null | Shape::List(_) | Shape::Map(_) => {
+                faults.push(Fault::at(item.place, format!("{key}: write a list: [down, held]")));
+            }
+        }
+    }
+    (faults.len() == known).then_some(Value::Array(rules))
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_clean = text.chars().all(|c| c.is_ascii_graphic());
+    is_clean && rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
 }
 
 fn reserved(key: &str, name: &str) -> String {

@@ -11,6 +11,8 @@
 //! The way of a value: a node with its place (`yaml`) or a plain text is read by the kind of its key
 //! (`kind`) into its canonical form, kept in [`Settings`], layered over defaults and typed (`spec`).
 
+mod alert_keys;
+mod alerts;
 mod bot;
 mod fault;
 mod flatten;
@@ -24,6 +26,7 @@ mod supervisor;
 mod variable;
 mod yaml;
 
+pub use alert_keys::{ALERT_KEYS, RULE_KEYS, SINK_KEYS};
 pub use bot::{BotDocument, TokenSource, read_bots};
 pub use fault::{Fault, Faults};
 pub use keys::{KEYS, Key, SUPERVISOR_KEYS};

@@ -237,7 +237,7 @@ fn resolve_program(name: &str, base: &Path, argv: &mut Value) -> Result<(), Faul
     Ok(())
 }
 
-fn full_path(name: &str, base: &Path, text: &str) -> Result<String, Fault> {
+pub(super) fn full_path(name: &str, base: &Path, text: &str) -> Result<String, Fault> {
     let joined = base.join(text);
     let full = std::path::absolute(&joined).unwrap_or(joined);
     match full.into_os_string().into_string() {
@@ -444,6 +444,9 @@ mod tests {
             Kind::Argv => serde_json::json!(["x", word, b.to_string()]).to_string(),
             Kind::Names => format!("N{a}, N{b}"),
             Kind::Senders => format!("*, b{b}"),
+            Kind::Text => format!("x{}", word.replace('\n', " ")).trim().to_owned(),
+            Kind::Url => format!("https://host/{b}"),
+            Kind::Rules => "down, held".to_owned(),
             Kind::Variables => serde_json::json!({ format!("N{a}"): word, format!("M{b}"): "" }).to_string(),
             Kind::Pattern => format!("x{}", regex_lite::escape(word)),
             Kind::Probes => serde_json::json!({ format!("p{a}"): {"tcp": 1 + b % 60_000} }).to_string(),

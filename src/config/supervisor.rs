@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use super::alerts::read_alerts;
 use super::bot::full_dir;
 use super::fault::{Fault, Faults};
 use super::flatten::Reading;
@@ -12,6 +13,7 @@ use super::settings::Settings;
 use super::source::{SourceError, read_tree};
 use super::spec::variables;
 use super::yaml::{Entry, Shape};
+use crate::model::alert::AlertSettings;
 use crate::model::bot::LogPolicy;
 use crate::model::metric::Retention;
 use crate::model::units::{parse_duration, parse_size};
@@ -31,6 +33,7 @@ pub struct SupervisorSettings {
     pub env: BTreeMap<String, String>,
     /// The layer below every bot's own settings.
     pub defaults: Settings,
+    pub alerts: AlertSettings,
 }
 
 /// What all bots together may be promised; None: no bound.
@@ -59,7 +62,8 @@ pub fn read_supervisor(path: &Path) -> Result<SupervisorSettings, Faults> {
         Err(SourceError::Missing(_)) => None,
         Err(SourceError::Bad(fault)) => return Err(fault.into()),
     };
-    let mut own = Reading::new(SUPERVISOR_KEYS, &["defaults"], "");
+    let mut own = Reading::new(SUPERVISOR_KEYS, &["defaults", "alerts"], "");
+    let mut alerts = AlertSettings::default();
     let mut defaults = Reading::new(KEYS, &[], "defaults.");
     match tree.map(|tree| (tree.place, tree.shape)) {
         None | Some((_, Shape::Null)) => {}
@@ -67,6 +71,8 @@ pub fn read_supervisor(path: &Path) -> Result<SupervisorSettings, Faults> {
             for entry in &entries {
                 if entry.name == "defaults" {
                     take_defaults(entry, &mut defaults);
+                } else if entry.name == "alerts" {
+                    alerts = read_alerts(entry, path, &mut own.faults);
                 } else {
                     own.take(entry);
                 }
@@ -82,7 +88,7 @@ pub fn read_supervisor(path: &Path) -> Result<SupervisorSettings, Faults> {
     let mut faults = own.faults;
     faults.append(&mut defaults.faults);
     if faults.is_empty() {
-        Ok(typed(&own.settings, defaults.settings))
+        Ok(typed(&own.settings, defaults.settings, alerts))
     } else {
         Err(Faults(Faults::of_file(faults, path)))
     }
@@ -100,7 +106,7 @@ fn take_defaults(entry: &Entry, defaults: &mut Reading) {
 }
 
 /// Every value was read by its kind before, so what is left to do cannot fail.
-fn typed(own: &Settings, defaults: Settings) -> SupervisorSettings {
+fn typed(own: &Settings, defaults: Settings, alerts: AlertSettings) -> SupervisorSettings {
     let text = |name: &str| {
         let written = own.get(name).map(Settings::show);
         written
@@ -141,6 +147,7 @@ fn typed(own: &Settings, defaults: Settings) -> SupervisorSettings {
         },
         env: variables(own.get("env").cloned()),
         defaults,
+        alerts,
     }
 }
 
@@ -157,6 +164,7 @@ impl std::fmt::Debug for SupervisorSettings {
             .field("log", &self.log)
             .field("env", &self.env.keys().collect::<Vec<_>>())
             .field("defaults", &self.defaults)
+            .field("alerts", &self.alerts)
             .finish()
     }
 }
@@ -195,9 +203,15 @@ mod tests {
             },
             env: BTreeMap::new(),
             defaults: Settings::new(),
+            alerts: AlertSettings::default(),
         };
         assert_eq!(missing, expected);
-        for text in ["", "# nothing yet\n", "defaults:\nlog:\nenv:\n", "x-note: {a: 1}\n"] {
+        for text in [
+            "",
+            "# nothing yet\n",
+            "defaults:\nlog:\nenv:\nalerts:\n",
+            "x-note: {a: 1}\n",
+        ] {
             assert_eq!(read(text).as_ref(), Ok(&expected), "{text:?}");
         }
     }

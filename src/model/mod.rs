@@ -1,5 +1,6 @@
 //! The words of the domain: plain values that every other module may use. No I/O, no clock, no process.
 
+pub mod alert;
 pub mod bot;
 pub mod end;
 pub mod fact;

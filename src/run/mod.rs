@@ -8,6 +8,7 @@ pub mod identity;
 pub mod inheritance;
 pub mod leaf;
 pub mod lock;
+pub mod names;
 pub mod orders;
 pub mod process_tree;
 pub mod record;

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, Params, Row};
 use super::error::explain;
 use super::file::{create_file, has_journal, immutable_uri, inspect};
 use super::schema::{self, Migration, Upgrade};
-use super::{Audit, Blocklist, Bots, Credentials, Error, Events, Metrics};
+use super::{Alerts, Audit, Blocklist, Bots, Credentials, Error, Events, Metrics};
 use crate::model::bot::BotId;
 
 /// Two writers need milliseconds each; who waits longer than this has met a stuck program.
@@ -27,7 +27,7 @@ pub enum Access {
     Read,
     /// Configuration, wanted, credentials and audit: what was committed survives a power loss.
     Write,
-    /// Only events: a power loss may cost the last ones, a crash of the program none.
+    /// Events and the course of alerts: a power loss may cost the last ones, a crash of the program none.
     History,
 }
 
@@ -92,6 +92,10 @@ impl Store {
 
     pub fn metrics(&self) -> Metrics<'_> {
         Metrics { store: self }
+    }
+
+    pub fn alerts(&self) -> Alerts<'_> {
+        Alerts { store: self }
     }
 
     pub fn audit(&self) -> Audit<'_> {

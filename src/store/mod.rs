@@ -8,6 +8,7 @@
 //! Invariants: every write is inside a transaction that began IMMEDIATE; no two bots hold one token;
 //! a bot's index never changes while it exists; no error and no `Debug` shows a token.
 
+mod alerts;
 mod audit;
 mod blocklist;
 mod bots;
@@ -20,6 +21,7 @@ mod metrics;
 mod passage;
 mod schema;
 
+pub use alerts::Alerts;
 pub use audit::{Audit, AuditEntry};
 pub use blocklist::{BlockedCounts, Blocklist};
 pub use bots::{BotRecord, Bots, NewBot, Put, Which};

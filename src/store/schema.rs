@@ -55,7 +55,45 @@ pub(super) struct Migration {
 pub(super) const MIGRATIONS: &[Migration] = &[
     Migration {
         version: Version(1000),
-        sql: "
+        sql: FIRST,
+    },
+    Migration {
+        version: Version(1001),
+        sql: ALERTS,
+    },
+    Migration {
+        version: Version(1002),
+        sql: HISTORY,
+    },
+];
+
+const ALERTS: &str = "
+CREATE TABLE alerts (
+    id TEXT NOT NULL PRIMARY KEY,
+    rule TEXT NOT NULL,
+    bot TEXT,
+    level TEXT NOT NULL,
+    text TEXT NOT NULL,
+    raised_at BIGINT NOT NULL,
+    recovered_at BIGINT,
+    reminded_at BIGINT,
+    told TEXT NOT NULL,
+    acked_at BIGINT,
+    acked_by TEXT
+);
+CREATE INDEX alerts_by_time ON alerts (raised_at);
+CREATE TABLE alert_silences (
+    id INTEGER PRIMARY KEY,
+    bot TEXT,
+    rule TEXT,
+    until BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    created_by TEXT NOT NULL,
+    reason TEXT
+);
+";
+
+const FIRST: &str = "
 CREATE TABLE bot_configs (
     id TEXT NOT NULL PRIMARY KEY,
     bot_index BIGINT NOT NULL UNIQUE,
@@ -104,13 +142,7 @@ CREATE TABLE meta (
     key TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL
 );
-",
-    },
-    Migration {
-        version: Version(1002),
-        sql: HISTORY,
-    },
-];
+";
 
 /// Rows of one time lie together: they are written, summed up and dropped by time. Figures are whole numbers, as
 /// those take one to four bytes. `process_health` is what a dashboard asks for: every pass of the last hour, and
@@ -258,10 +290,14 @@ pub(super) fn newest(migrations: &[Migration]) -> Version {
 
 /// The version of a database that is multibot's and no newer than this program can read.
 pub(super) fn known(store: &Store, newest: Version) -> Result<Version, Error> {
-    let found = version(store)?;
+    let mut found = version(store)?;
     let path = store.path().to_owned();
-    if found == Version(0) && !has_tables(store)? {
-        return Err(Error::Missing { path });
+    if found == Version(0) {
+        if !has_tables(store)? {
+            return Err(Error::Missing { path });
+        }
+        // Another program may have created all of it between the two looks.
+        found = version(store)?;
     }
     if found.major() < 1 {
         return Err(Error::Foreign { path });

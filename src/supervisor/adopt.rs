@@ -36,6 +36,10 @@ impl<H: Host> Supervisor<H> {
                 self.recover(&bot, None);
             }
         }
+        if self.host.was_left() {
+            self.identity.adopted = 0;
+        }
+        self.identity.disk_free_bytes = self.host.disk_free();
         self.publish_now();
         self.host.flush();
         self.stage = Stage::Running;
@@ -148,6 +152,7 @@ impl<H: Host> Supervisor<H> {
     /// again: the word may not have reached the shim.
     fn take_up(&mut self, bot: &BotId, run: RunId, pid: u32) {
         self.targets_changed = true;
+        self.identity.adopted += 1;
         self.fact(bot, Some(run.clone()), "adopted", &format!("pid {pid}"));
         self.host.log(&format!("{bot}: adopted (pid {pid})"));
         match self.fleet.get(bot).map(|member| &member.bot.phase) {

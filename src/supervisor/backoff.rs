@@ -81,6 +81,13 @@ impl Failures {
         Verdict::RestartAfter(delay(policy, bot, self.streak))
     }
 
+    /// How long a bot waits that failed while most bots do: its failure is not its own and does not count. At least
+    /// `least`, and up to half as long again, so that they do not all return to a platform at one moment.
+    pub fn bear(&self, policy: &RestartPolicy, bot: &BotId, least: Duration) -> Duration {
+        let spread = least.mul_f64(1.0 + 0.5 * fraction(bot, self.streak));
+        spread.max(delay(policy, bot, self.streak))
+    }
+
     /// The bot was healthy for `reset_after`.
     pub fn forgive(&mut self) {
         if self.standing == Standing::Probation {
@@ -226,6 +233,25 @@ mod tests {
             failures.note(&policy(), &bot(), at(10_001)),
             Verdict::RestartAfter(_)
         ));
+    }
+
+    #[test]
+    fn a_failure_that_most_share_is_not_counted_and_waits_longer() {
+        let mut failures = Failures::default();
+        for _ in 0..4 {
+            failures.note(&policy(), &bot(), at(1));
+        }
+        let before = failures.clone();
+        let least = Duration::from_secs(30);
+        for name in ["shop", "desk", "news"] {
+            let wait = failures.bear(&policy(), &name.parse().unwrap(), least);
+            assert!(wait >= least && wait <= Duration::from_secs(45), "{wait:?}");
+        }
+        // Its own delay may be longer still.
+        let mut slow = policy();
+        (slow.delay, slow.factor) = (Duration::from_secs(300), 1.0);
+        assert_eq!(failures.bear(&slow, &bot(), least), Duration::from_secs(300));
+        assert_eq!(failures, before);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //! publishes what is so. One thread owns all state; news come in as values, effects go out through
 //! the host, and the outcomes of effects are fed back here directly, so a full queue cannot lock it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use crate::model::alert::OpenAlerts;
 use crate::model::bot::{BotId, End, RunId, State};
 use crate::model::fact::Fact;
 use crate::model::limits::{LATE_WAKE, SPAWN_TIME_MAX};
@@ -18,7 +19,7 @@ use super::host::{Configuration, Host};
 use super::leave::Parting;
 use super::machine::{Event, Phase, SpawnFailure, Stage as StopStage, StopMode};
 use super::measure::Tally;
-use super::news::{News, Pace};
+use super::news::{News, Pace, Trouble};
 use super::snapshot::{self, Stage};
 
 /// The one owner of all bots.
@@ -60,6 +61,10 @@ pub struct Supervisor<H: Host> {
     pub(super) targets_changed: bool,
     /// There may be room now for bots that wait for it.
     pub(super) room_changed: bool,
+    /// Open alerts, as they were told last.
+    pub(super) alerts: BTreeMap<BotId, OpenAlerts>,
+    /// Most bots fail together.
+    pub(super) trouble: Option<Trouble>,
 }
 
 /// News that one turn takes from its queue before it looks at deadlines.
@@ -98,6 +103,8 @@ impl<H: Host> Supervisor<H> {
             published_at: Moment(0),
             targets_changed: false,
             room_changed: false,
+            alerts: BTreeMap::new(),
+            trouble: None,
         }
     }
 
@@ -241,6 +248,8 @@ impl<H: Host> Supervisor<H> {
                 answer,
             } => self.probed(&bot, &run, &probe, &answer),
             News::LogsRead(findings) => self.logs_read(findings),
+            News::Alerts(alerts) => self.alerts_changed(alerts),
+            News::Outage(trouble) => self.outage_changed(trouble),
             // While the loop stops, a reload would start what is to go down.
             News::Reload => {
                 if self.stage == Stage::Running

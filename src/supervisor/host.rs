@@ -142,6 +142,10 @@ pub trait Host {
     fn rescan_every(&self) -> Option<Duration>;
     /// What an operator should know about the host's own state.
     fn notes(&self) -> Vec<String>;
+    /// Free bytes of the disk of the home.
+    fn disk_free(&self) -> Option<u64>;
+    /// Whether the supervisor before this one had left its bots on purpose; asked after the survey.
+    fn was_left(&self) -> bool;
     /// Stops watching a bot that is no longer configured.
     fn forget(&mut self, bot: &BotId);
 

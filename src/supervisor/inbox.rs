@@ -204,6 +204,11 @@ impl<H: Host> Supervisor<H> {
     /// Mends what was removed of any mailbox, and reads them all.
     pub(super) fn look_after(&mut self) {
         self.looked_at = self.host.now();
+        let free = self.host.disk_free();
+        if self.identity.disk_free_bytes != free {
+            self.identity.disk_free_bytes = free;
+            self.touch();
+        }
         match self.host.look_after() {
             Ok(false) => {}
             Ok(true) => self.host.warn("the supervisor's mailbox was made anew and read again"),

@@ -427,6 +427,16 @@ impl Turn<'_> {
 
     fn fail(&mut self, why: String) {
         let now = self.tick.now;
+        if let Some(least) = self.tick.outage {
+            let length = self
+                .bot
+                .failures
+                .bear(self.policy.restart(), &self.policy.spec.id, least);
+            let until = now + length;
+            let why = format!("{why}; most bots fail together");
+            self.bot.phase = Phase::Waiting { until, why };
+            return;
+        }
         match self.bot.failures.note(self.policy.restart(), &self.policy.spec.id, now) {
             Verdict::RestartAfter(Duration::ZERO) => self.respawn(),
             Verdict::RestartAfter(length) => {

@@ -39,6 +39,7 @@ pub mod snapshot;
 mod survey;
 mod tell;
 pub mod traffic;
+mod trouble;
 mod upkeep;
 mod usage;
 #[cfg(test)]

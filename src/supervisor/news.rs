@@ -1,13 +1,16 @@
 //! What the sources tell the loop, and the settings of the loop itself.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::model::alert::OpenAlerts;
 use crate::model::bot::{BotId, End, RunId};
 use crate::model::probe::Answer;
 use crate::model::usage::Sample;
 
 use super::machine::{SpawnFailure, StopMode};
 use super::shims::Token;
+use super::snapshot::Outage;
 
 /// What sources tell the loop.
 #[derive(Debug)]
@@ -52,6 +55,10 @@ pub enum News {
     },
     /// The logs were read once more; bots of which nothing is to be told are left out.
     LogsRead(Vec<LogFinding>),
+    /// The open alerts of each bot that has some.
+    Alerts(BTreeMap<BotId, OpenAlerts>),
+    /// Most bots fail together, or do so no more.
+    Outage(Option<Trouble>),
     Reload,
     Stop(StopMode),
     /// A shim has something to be looked at.
@@ -67,6 +74,14 @@ pub struct LogFinding {
     pub errors: u64,
     /// The newest line that matched, for each probe that had one.
     pub matched: Vec<(String, String)>,
+}
+
+/// Most bots fail together: it is neither counted against each of them, nor made worse by haste.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    pub outage: Outage,
+    /// The shortest wait before a restart.
+    pub restart_delay: Duration,
 }
 
 /// Settings of the loop itself.

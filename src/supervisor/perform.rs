@@ -20,6 +20,7 @@ impl<H: Host> Supervisor<H> {
             now: self.host.now(),
             next_run: self.host.new_run(),
             room: self.room_for(bot),
+            outage: self.outage_delay(),
         };
         let stamp = self.host.stamp();
         let Some(member) = self.fleet.get_mut(bot) else { return };

@@ -223,6 +223,8 @@ pub struct Tick {
     pub next_run: RunId,
     /// The error is why a run may not start now, in one line.
     pub room: Result<(), String>,
+    /// Most bots fail together: failures do not count, and no restart comes sooner than this.
+    pub outage: Option<Duration>,
 }
 
 impl Bot {

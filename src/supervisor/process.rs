@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::clock;
-use crate::config::{BudgetSettings, Memory, Settings, bot_spec, read_supervisor};
+use crate::config::{BudgetSettings, Memory, Settings, SupervisorSettings, bot_spec, read_supervisor};
 use crate::home::Home;
 use crate::model::bot::{BotId, RunId};
 use crate::model::fact::Fact;
@@ -71,10 +71,14 @@ pub struct Parts {
     /// The loop's own queue, for threads that this host starts.
     pub queue: SyncSender<News>,
     pub observer: Option<Observer>,
+    /// Sees multibot.yaml whenever it was read.
+    pub settings_observer: SettingsObserver,
 }
 
 /// Hands targets to whoever samples.
 pub type TellSampler = Box<dyn Fn(Vec<UsageTarget>)>;
+/// Sees the settings that hold from now on.
+pub type SettingsObserver = Box<dyn Fn(&SupervisorSettings)>;
 /// Sees every snapshot before it is published.
 pub type Observer = Box<dyn Fn(&Snapshot)>;
 
@@ -109,6 +113,8 @@ pub struct ProcessHost {
     /// Bots that are asked by their probes, and whose logs are read.
     pub(super) probed: BTreeSet<BotId>,
     pub(super) logged: BTreeSet<BotId>,
+    /// The last supervisor had left its bots on purpose.
+    pub(super) was_left: bool,
 }
 
 /// A message in a bot's inbox, and the box it lies in.
@@ -140,6 +146,7 @@ impl ProcessHost {
             prepared: HashMap::new(),
             probed: BTreeSet::new(),
             logged: BTreeSet::new(),
+            was_left: false,
         })
     }
 
@@ -211,6 +218,7 @@ impl Host for ProcessHost {
     fn load(&mut self) -> Result<Configuration, String> {
         match read_supervisor(&self.parts.home.settings()) {
             Ok(settings) => {
+                (self.parts.settings_observer)(&settings);
                 self.defaults = settings.defaults;
                 self.env = settings.env;
                 self.pace = Pace {
@@ -333,6 +341,14 @@ impl Host for ProcessHost {
             .chain(self.settings_fault.clone())
             .chain(incidents)
             .collect()
+    }
+
+    fn disk_free(&self) -> Option<u64> {
+        fs2::available_space(self.parts.home.dir()).ok()
+    }
+
+    fn was_left(&self) -> bool {
+        self.was_left
     }
 
     fn forget(&mut self, bot: &BotId) {

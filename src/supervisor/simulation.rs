@@ -605,6 +605,14 @@ impl Host for World {
         None
     }
 
+    fn disk_free(&self) -> Option<u64> {
+        None
+    }
+
+    fn was_left(&self) -> bool {
+        false
+    }
+
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }

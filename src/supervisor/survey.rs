@@ -41,6 +41,7 @@ impl ProcessHost {
         let last = self.last_snapshot();
         // A supervisor that has stopped its bots leaves nothing to go on with.
         let is_fresh = last.as_ref().is_some_and(|it| it.supervisor.stage == Stage::Stopped);
+        self.was_left = last.as_ref().is_some_and(|it| it.supervisor.stage == Stage::Left);
         let removed = self.ever_run().into_iter().filter(|bot| !bots.contains(bot));
         let all: Vec<BotId> = bots.iter().cloned().chain(removed).collect();
         let traces: Vec<(BotId, Trace)> = all.into_iter().map(|bot| (bot.clone(), self.trace(&bot))).collect();

@@ -29,6 +29,7 @@ impl<H: Host> Supervisor<H> {
             .map(|(_, member)| member.status(now, stamp))
             .collect();
         bots.sort_by_key(|bot| bot.index);
+        self.show_alerts(&mut bots);
         if self.stage == Stage::Adopting {
             for bot in &mut bots {
                 bot.state = State::Adopting.word().to_owned();

@@ -249,11 +249,22 @@ fn assert_rules(before: &Bot, after: &Bot, event: &Event, effects: &[Effect], po
         after.phase,
         Phase::Spawning { .. } | Phase::Starting { .. } | Phase::Running { .. } | Phase::Stopping { .. }
     );
+    // What was given up and is tried again may fail once more in an outage, which counts nothing.
+    let counted = after.failures.recent() > before.failures.recent();
     assert!(
-        after.failures.recent() <= limit || gave_up || tried_again,
+        after.failures.recent() <= limit || gave_up || tried_again || !counted,
         "too many failures in {:?}",
         after.phase
     );
+}
+
+/// In an outage no failure counts, and nobody who has failed in it is back before `soonest`.
+fn assert_frozen(before: &Bot, after: &Bot, soonest: Moment) {
+    assert!(after.failures.streak() <= before.failures.streak());
+    assert!(after.failures.recent() <= before.failures.recent());
+    if let (Phase::Waiting { until, .. }, false) = (&after.phase, matches!(before.phase, Phase::Waiting { .. })) {
+        assert!(*until >= soonest, "back too soon: {until:?}");
+    }
 }
 
 fn walk(seed: u64, steps: u32) {
@@ -267,7 +278,11 @@ fn walk(seed: u64, steps: u32) {
         next_run: 1,
         now: Moment(1_000_000),
     };
+    let mut outage = None;
     for _ in 0..steps {
+        if dice.one_in(15) {
+            outage = dice.one_in(2).then(|| Duration::from_secs(dice.below(60)));
+        }
         let event = world.news(&mut dice);
         match deadline(&bot, &policy) {
             Some(at) if event == Event::DeadlinePassed => world.now = world.now.max(at),
@@ -282,11 +297,15 @@ fn walk(seed: u64, steps: u32) {
             now: world.now,
             next_run: run_id(world.next_run),
             room,
+            outage,
         };
         let before = bot.clone();
         let (after, effects) = step(bot, &policy, event.clone(), &tick);
         assert_rules(&before, &after, &event, &effects, &policy, &world);
         assert!(tick.room.is_ok() || effects.iter().all(|it| !matches!(it, Effect::Spawn { .. })));
+        if let Some(least) = outage {
+            assert_frozen(&before, &after, world.now + least);
+        }
         if event == Event::DeadlinePassed && deadline(&before, &policy).is_some_and(|at| at <= world.now) {
             assert_ne!(before, after, "a deadline that changes nothing would fire for ever");
         }
@@ -304,6 +323,7 @@ fn reaches_down(bot: Bot, policy: &Policy, world: &mut World) {
         now,
         next_run: run_id(0),
         room: Ok(()),
+        outage: None,
     };
     // A bot that was ending already may have asked for more time.
     let granted = match &bot.phase {
@@ -355,6 +375,7 @@ fn running(policy: &Policy) -> (Bot, RunId) {
         now: Moment(0),
         next_run: run_id(1),
         room: Ok(()),
+        outage: None,
     };
     let (bot, effects) = step(Bot::new(Wanted::Up), policy, Event::WantUp, &tick);
     assert_eq!(effects, [Effect::Spawn { run: run_id(1) }]);
@@ -380,6 +401,7 @@ fn tick(s: u64, run: u64) -> Tick {
         now: Moment(s * 1_000_000),
         next_run: run_id(run),
         room: Ok(()),
+        outage: None,
     }
 }
 

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod adopt;
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod config;

@@ -10,7 +10,7 @@ fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-const BOT_FIELDS: [&str; 34] = [
+const BOT_FIELDS: [&str; 38] = [
     "id",
     "index",
     "platform",
@@ -45,6 +45,8 @@ const BOT_FIELDS: [&str; 34] = [
     "ready",
     "probes",
     "errors_per_minute",
+    "alerts",
+    "alert_level",
 ];
 
 const LIMIT_FIELDS: [&str; 6] = ["what", "warn", "max", "level", "since", "why"];
@@ -65,7 +67,10 @@ fn check_shape(status: &Value) {
             "home",
             "stale",
             "notes",
-            "capacity"
+            "capacity",
+            "adopted",
+            "disk_free_bytes",
+            "outage"
         ]
     );
     assert_eq!(

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::{Map, Value};
 
+use crate::model::alert::Rule;
 use crate::model::bot::{BotId, Platform, Secret};
 use crate::model::units::{Stamp, parse_duration};
 use crate::spool::Place;
@@ -133,6 +134,11 @@ pub(super) fn count(text: &str) -> Result<u32, &'static str> {
 pub(super) fn place() -> impl TypedValueParser<Value = Place> {
     PossibleValuesParser::new(Place::ALL.map(Place::word))
         .try_map(|word| Place::from_word(&word).ok_or("it is no place"))
+}
+
+/// Reads a rule of alerts by its word.
+pub(super) fn rule() -> impl TypedValueParser<Value = Rule> {
+    PossibleValuesParser::new(Rule::ALL.map(Rule::word)).try_map(|word| Rule::from_word(&word).ok_or("it is no rule"))
 }
 
 /// Reads a dedup or order key.

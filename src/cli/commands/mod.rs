@@ -1,5 +1,6 @@
 //! One file a verb.
 
+pub(super) mod alerts;
 pub(super) mod apply;
 pub(super) mod audit;
 pub(super) mod bot;

@@ -1,0 +1,389 @@
+//! Tables and seeded walks over the book of alerts.
+
+use super::*;
+
+/// A book with what surrounds it, and a clock that is moved by hand.
+struct Desk {
+    book: Book,
+    settings: AlertSettings,
+    silences: Vec<Silence>,
+    at_s: u64,
+    ids: u32,
+}
+
+impl Desk {
+    fn new() -> Desk {
+        Desk {
+            book: Book::default(),
+            settings: AlertSettings::default(),
+            silences: Vec::new(),
+            at_s: 1000,
+            ids: 0,
+        }
+    }
+
+    fn tick(&self) -> Tick {
+        Tick {
+            now: Moment(self.at_s * 1_000_000),
+            stamp: stamp(self.at_s),
+        }
+    }
+
+    /// Looks at these conditions `after_s` later, and tells everything that is due.
+    fn step(&mut self, after_s: u64, conditions: &[Condition]) -> Vec<String> {
+        let words = self.hear(after_s, conditions);
+        words
+            .iter()
+            .map(|(change, alert)| format!("{} {} {}", change.word(), alert.rule.word(), alert.level.word()))
+            .collect()
+    }
+
+    fn hear(&mut self, after_s: u64, conditions: &[Condition]) -> Vec<(Change, Alert)> {
+        self.at_s += after_s;
+        let tick = self.tick();
+        let ids = &mut self.ids;
+        let mut new_id = || {
+            *ids += 1;
+            format!("{ids:08}")
+        };
+        self.book
+            .look(conditions.to_vec(), None, &self.settings, tick, &mut new_id);
+        self.book.drop_silenced(&self.silences, tick.stamp);
+        let order = Order {
+            settings: &self.settings,
+            silences: &self.silences,
+        };
+        let words = self.book.words(order, tick);
+        for (change, alert) in &words {
+            self.book.told(*change, &alert.id, tick.stamp);
+        }
+        words
+    }
+
+    fn next_due_s(&self) -> Option<u64> {
+        let order = Order {
+            settings: &self.settings,
+            silences: &self.silences,
+        };
+        self.book.next_due(order, self.tick()).map(|wait| wait.as_secs())
+    }
+
+    fn silence(&mut self, bot: Option<&str>, for_s: u64) {
+        self.silences.push(Silence {
+            bot: bot.map(|bot| bot.parse().unwrap()),
+            rule: None,
+            until: stamp(self.at_s + for_s),
+            created_at: stamp(self.at_s),
+            by: "cli:ann".to_owned(),
+            reason: None,
+        });
+    }
+}
+
+fn stamp(s: u64) -> Stamp {
+    Stamp(i64::try_from(s).unwrap() * 1_000_000)
+}
+
+fn of(rule: Rule, bot: &str) -> Condition {
+    Condition {
+        rule,
+        bot: Some(bot.parse().unwrap()),
+        level: rule.policy().level,
+        text: "it is so".to_owned(),
+        since: Since::Seen,
+    }
+}
+
+const NOTHING: [&str; 0] = [];
+
+#[test]
+fn a_condition_is_raised_when_it_has_lasted_and_is_over_when_it_was_gone_for_a_while() {
+    let mut desk = Desk::new();
+    let down = [of(Rule::Down, "a")];
+    assert_eq!(desk.step(0, &down), NOTHING);
+    assert_eq!(desk.next_due_s(), Some(60));
+    assert_eq!(desk.step(59, &down), NOTHING);
+    assert_eq!(desk.step(1, &down), ["raised down critical"]);
+    assert_eq!(desk.step(1, &down), NOTHING);
+    assert_eq!(desk.step(1, &[]), NOTHING);
+    assert_eq!(desk.next_due_s(), Some(10));
+    // It comes back before it is over: nobody is told anything.
+    assert_eq!(desk.step(5, &down), NOTHING);
+    assert_eq!(desk.step(1, &[]), NOTHING);
+    assert_eq!(desk.step(10, &[]), ["recovered down critical"]);
+    assert_eq!(desk.next_due_s(), None);
+    assert_eq!(desk.step(100, &[]), NOTHING);
+}
+
+#[test]
+fn a_short_one_is_never_told() {
+    let mut desk = Desk::new();
+    for _ in 0..20 {
+        assert_eq!(desk.step(1, &[of(Rule::Down, "a")]), NOTHING);
+        assert_eq!(desk.step(50, &[]), NOTHING);
+    }
+}
+
+#[test]
+fn what_lasts_since_a_known_time_is_raised_by_that_time() {
+    let mut desk = Desk::new();
+    let beaten = |at_s| {
+        [Condition {
+            since: Since::At(stamp(at_s)),
+            ..of(Rule::Heartbeat, "a")
+        }]
+    };
+    assert_eq!(desk.step(0, &beaten(1000)), NOTHING);
+    assert_eq!(desk.next_due_s(), Some(60));
+    // A newer beat moves it on.
+    assert_eq!(desk.step(50, &beaten(1050)), NOTHING);
+    assert_eq!(desk.step(59, &beaten(1050)), NOTHING);
+    assert_eq!(desk.step(1, &beaten(1050)), ["raised heartbeat critical"]);
+    assert_eq!(desk.step(5, &beaten(1115)), NOTHING);
+    assert_eq!(desk.step(10, &beaten(1125)), ["recovered heartbeat critical"]);
+}
+
+#[test]
+fn reminders_come_until_somebody_knows_of_it() {
+    let mut desk = Desk::new();
+    let held = [of(Rule::Held, "a")];
+    assert_eq!(desk.step(0, &held), ["raised held warning"]);
+    assert_eq!(desk.next_due_s(), Some(4 * 3600));
+    assert_eq!(desk.step(4 * 3600, &held), ["reminded held warning"]);
+    assert_eq!(desk.step(4 * 3600 - 1, &held), NOTHING);
+    assert_eq!(desk.step(1, &held), ["reminded held warning"]);
+    let mut stored: Vec<Alert> = desk.book.open.values().map(|entry| entry.alert.clone()).collect();
+    stored[0].acked = Some(Acked {
+        at: stamp(desk.at_s),
+        by: "cli:ann".to_owned(),
+    });
+    desk.book.acknowledge(&stored);
+    assert_eq!(desk.next_due_s(), None);
+    assert_eq!(desk.step(100 * 3600, &held), NOTHING);
+    assert_eq!(desk.step(0, &[]), NOTHING);
+    assert_eq!(desk.step(10, &[]), ["recovered held warning"]);
+    desk.settings.remind_after = None;
+    assert_eq!(desk.step(0, &held), ["raised held warning"]);
+    assert_eq!(desk.next_due_s(), None);
+}
+
+#[test]
+fn what_becomes_worse_is_told_again_and_needs_a_new_acknowledgement() {
+    let mut desk = Desk::new();
+    let disk = |level| {
+        [Condition {
+            bot: None,
+            level,
+            ..of(Rule::DiskLow, "a")
+        }]
+    };
+    assert_eq!(desk.step(0, &disk(Level::Warning)), ["raised disk_low warning"]);
+    assert_eq!(desk.step(1, &disk(Level::Critical)), ["escalated disk_low critical"]);
+    assert_eq!(desk.step(1, &disk(Level::Warning)), NOTHING);
+    assert_eq!(desk.step(1, &[]), NOTHING);
+    assert_eq!(desk.step(10, &[]), ["recovered disk_low warning"]);
+}
+
+#[test]
+fn a_silence_holds_words_back_and_its_end_lets_them_out() {
+    let mut desk = Desk::new();
+    desk.silence(Some("a"), 100);
+    let both = [of(Rule::Held, "a"), of(Rule::Held, "b")];
+    assert_eq!(desk.step(1, &both), ["raised held warning"]);
+    // It is listed all the same.
+    assert_eq!(desk.book.open_by_bot().len(), 2);
+    assert_eq!(desk.next_due_s(), Some(99));
+    assert_eq!(desk.step(98, &both), NOTHING);
+    assert_eq!(desk.step(1, &both), ["raised held warning"]);
+    // What was never told has no recovery; what was told has one, silence or not.
+    desk.silence(None, 1000);
+    let three = [of(Rule::Held, "a"), of(Rule::Held, "b"), of(Rule::Held, "c")];
+    assert_eq!(desk.step(1, &three), NOTHING);
+    assert_eq!(desk.step(1, &[]), NOTHING);
+    assert_eq!(desk.step(10, &[]), ["recovered held warning", "recovered held warning"]);
+}
+
+#[test]
+fn what_another_alert_says_is_not_said_twice() {
+    let mut desk = Desk::new();
+    let all = [of(Rule::Down, "a"), of(Rule::CrashLoop, "a"), of(Rule::Down, "b")];
+    assert_eq!(desk.step(0, &all), NOTHING);
+    assert_eq!(desk.step(5, &all), ["raised crash_loop critical"]);
+    assert_eq!(desk.step(60, &all), ["raised down critical"]);
+    // The loop is over and it is still down.
+    let rest = [of(Rule::Down, "a"), of(Rule::Down, "b")];
+    assert_eq!(desk.step(1, &rest), NOTHING);
+    assert_eq!(
+        desk.step(10, &rest),
+        ["recovered crash_loop critical", "raised down critical"]
+    );
+}
+
+#[test]
+fn the_next_supervisor_goes_on_where_the_last_one_was() {
+    let mut desk = Desk::new();
+    let held = [of(Rule::Held, "a"), of(Rule::Held, "b"), of(Rule::Held, "c")];
+    desk.step(0, &held);
+    let mut left: Vec<Alert> = desk.book.take_unwritten();
+    assert_eq!(left.len(), 3);
+    // The first was over and not told so, the second is still so, the third has recovered meanwhile.
+    left[0].recovered_at = Some(stamp(1001));
+    desk.book = Book::resume(left);
+    assert_eq!(desk.step(1, &held[1..2]), ["recovered held warning"]);
+    assert_eq!(desk.step(10, &held[1..2]), ["recovered held warning"]);
+    assert_eq!(desk.book.open_by_bot().len(), 1);
+}
+
+#[test]
+fn adoption_is_told_once_and_never_open() {
+    let mut desk = Desk::new();
+    let adopted = [Condition {
+        bot: None,
+        ..of(Rule::Adopted, "a")
+    }];
+    assert_eq!(desk.step(0, &adopted), ["raised adopted info"]);
+    assert_eq!(desk.step(100, &adopted), NOTHING);
+    assert!(desk.book.open_of_home(Rule::Adopted).is_none());
+    let written = desk.book.take_unwritten();
+    assert!(written.iter().all(|alert| alert.recovered_at.is_some()));
+    let mut silenced = Desk::new();
+    silenced.silence(None, 50);
+    assert_eq!(silenced.step(0, &adopted), NOTHING);
+    assert_eq!(silenced.step(100, &adopted), NOTHING);
+}
+
+#[test]
+fn what_could_not_be_written_waits_and_newer_forms_win() {
+    let mut desk = Desk::new();
+    desk.step(0, &[of(Rule::Held, "a")]);
+    let failed = desk.book.take_unwritten();
+    assert_eq!(failed[0].told, Told::Raised);
+    desk.step(1, &[]);
+    desk.step(10, &[]);
+    desk.book.give_back_unwritten(failed);
+    let written = desk.book.take_unwritten();
+    assert_eq!(written.len(), 1);
+    assert_eq!(written[0].told, Told::Recovered);
+}
+
+/// A small generator, so that a walk is repeated by its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+#[test]
+fn walks_keep_the_promises() {
+    const RULES: [Rule; 5] = [Rule::Down, Rule::Held, Rule::CrashLoop, Rule::Memory, Rule::Limit];
+    for seed in 0..300 {
+        let mut dice = Dice(seed);
+        let mut desk = Desk::new();
+        desk.settings.remind_after = Some(Duration::from_secs(300));
+        let mut holding: Vec<Condition> = Vec::new();
+        // What the sinks know: the alert by its key, raised and not yet recovered.
+        let mut known: BTreeMap<(Rule, Option<BotId>), String> = BTreeMap::new();
+        let mut last_change: BTreeMap<(Rule, Option<BotId>), u64> = BTreeMap::new();
+        for _ in 0..400 {
+            let bot = ["a", "b"][usize::try_from(dice.roll(2)).unwrap()];
+            let condition = of(RULES[usize::try_from(dice.roll(5)).unwrap()], bot);
+            match dice.roll(4) {
+                0 => holding.retain(|it| (it.rule, &it.bot) != (condition.rule, &condition.bot)),
+                1 => holding.push(condition.clone()),
+                2 if dice.roll(10) == 0 => desk.silence(Some(bot), 1 + dice.roll(100)),
+                3 if dice.roll(30) == 0 => {
+                    // A supervisor dies and the next one goes on with what was written.
+                    let mut left: Vec<Alert> = desk.book.open.values().map(|entry| entry.alert.clone()).collect();
+                    left.extend(desk.book.over.iter().cloned());
+                    desk.book = Book::resume(left);
+                }
+                _ => {}
+            }
+            for (change, alert) in desk.hear(dice.roll(20), &holding) {
+                let key = (alert.rule, alert.bot.clone());
+                let is_silent = desk
+                    .silences
+                    .iter()
+                    .any(|silence| silence.until > stamp(desk.at_s) && silence.covers(alert.rule, alert.bot.as_ref()));
+                match change {
+                    Change::Raised => {
+                        assert_eq!(
+                            known.insert(key.clone(), alert.id.clone()),
+                            None,
+                            "seed {seed}: two open"
+                        );
+                        assert!(!is_silent, "seed {seed}: a raise in a silence");
+                        last_change.insert(key, desk.at_s);
+                    }
+                    Change::Recovered => {
+                        assert_eq!(known.remove(&key), Some(alert.id), "seed {seed}: recovered unheard");
+                        let begun = last_change[&key];
+                        assert!(
+                            desk.at_s - begun >= 10,
+                            "seed {seed}: flaps within {}",
+                            desk.at_s - begun
+                        );
+                    }
+                    Change::Reminded => {
+                        assert_eq!(
+                            known.get(&key),
+                            Some(&alert.id),
+                            "seed {seed}: reminded of what is over"
+                        );
+                        assert!(!is_silent && alert.acked.is_none(), "seed {seed}");
+                    }
+                    Change::Escalated => panic!("seed {seed}: nothing becomes worse here"),
+                }
+            }
+        }
+        // Everything ends: with nothing wrong each alert that was told is recovered, and nothing is due.
+        for (change, alert) in desk.hear(0, &[]).into_iter().chain(desk.hear(1000, &[])) {
+            if change == Change::Recovered {
+                known.remove(&(alert.rule, alert.bot.clone()));
+            }
+        }
+        assert!(known.is_empty(), "seed {seed}: {known:?}");
+        assert_eq!(desk.next_due_s(), None, "seed {seed}");
+    }
+}
+
+/// A book that sleeps until `next_due` misses nothing that one which looks every second says.
+#[test]
+fn sleeping_until_the_next_due_moment_misses_nothing() {
+    for seed in 0..100 {
+        let mut dice = Dice(seed);
+        let conditions: Vec<Condition> = [Rule::Down, Rule::Held, Rule::NotReady]
+            .into_iter()
+            .filter(|_| dice.roll(3) > 0)
+            .map(|rule| of(rule, "a"))
+            .collect();
+        let silence_s = dice.roll(200);
+        let new = || {
+            let mut desk = Desk::new();
+            desk.settings.remind_after = Some(Duration::from_secs(100));
+            desk.silence(None, silence_s);
+            desk
+        };
+        let (mut awake, mut asleep) = (new(), new());
+        let mut heard = Vec::new();
+        for second in 0..500 {
+            let words = awake.step(u64::from(second > 0), &conditions);
+            heard.extend(words.into_iter().map(|word| (awake.at_s, word)));
+        }
+        let mut heard_asleep: Vec<(u64, String)> = Vec::new();
+        let mut wait = Some(0);
+        while let Some(after_s) = wait.filter(|wait| asleep.at_s + wait < 1500) {
+            let words = asleep.step(after_s, &conditions);
+            heard_asleep.extend(words.into_iter().map(|word| (asleep.at_s, word)));
+            wait = asleep.next_due_s();
+            assert_ne!(wait, Some(0), "seed {seed}: a busy loop");
+        }
+        assert_eq!(heard, heard_asleep, "seed {seed}");
+    }
+}

@@ -1,0 +1,163 @@
+//! Ties the alerts to the supervisor: each snapshot becomes a scene, and what the alerts have to say becomes news.
+
+use std::cell::Cell;
+use std::sync::mpsc::SyncSender;
+
+use super::{Error, tell};
+use crate::alerts::scene::{BotScene, Disk, LimitScene, Reach, Scene};
+use crate::alerts::{self, Feedback, Speaker, Watching};
+use crate::config::SupervisorSettings;
+use crate::home::Home;
+use crate::model::bot::State;
+use crate::model::units::Stamp;
+use crate::supervisor::news::{News, Trouble};
+use crate::supervisor::process::{Observer, SettingsObserver};
+use crate::supervisor::snapshot::{self, BotStatus, Snapshot, Stage};
+
+/// Starts the alerts of a home; what they find goes to the loop.
+pub(super) fn start(home: &Home, settings: &SupervisorSettings, queue: &SyncSender<News>) -> Result<Watching, Error> {
+    let queue = queue.clone();
+    Ok(alerts::start(home, &settings.alerts, move |feedback| {
+        tell(&queue, news_of(feedback));
+    })?)
+}
+
+fn news_of(feedback: Feedback) -> News {
+    match feedback {
+        Feedback::Open(open) => News::Alerts(open),
+        Feedback::Outage(found) => News::Outage(found.map(|(outage, restart_delay)| Trouble {
+            outage: snapshot::Outage {
+                since: outage.since.unix_ms(),
+                failing: outage.failing,
+                of: outage.of,
+            },
+            restart_delay,
+        })),
+    }
+}
+
+/// Shows the alerts every snapshot before it is published, and then whoever else looks.
+pub(super) fn observer(home: &Home, speaker: Speaker, next: Option<Observer>) -> Observer {
+    let home = home.clone();
+    let disk: Cell<Option<Disk>> = Cell::new(None);
+    Box::new(move |snapshot| {
+        // Before it has taken up its bots, and while it stops or leaves them, nothing is as it should be.
+        if snapshot.supervisor.stage == Stage::Running {
+            let free = snapshot.supervisor.disk_free_bytes;
+            if disk.get().map(|disk| disk.free) != free {
+                let total = fs2::total_space(home.dir()).ok();
+                disk.set(free.zip(total).map(|(free, total)| Disk { free, total }));
+            }
+            speaker.scene(scene_of(snapshot, disk.get()));
+        }
+        if let Some(next) = &next {
+            next(snapshot);
+        }
+    })
+}
+
+/// Hands new settings on; acknowledgements and silences are read anew with them.
+pub(super) fn settings_observer(speaker: Speaker) -> SettingsObserver {
+    Box::new(move |settings| speaker.settings(settings.alerts.clone()))
+}
+
+fn scene_of(snapshot: &Snapshot, disk: Option<Disk>) -> Scene {
+    Scene {
+        adopted: snapshot.supervisor.adopted,
+        disk,
+        bots: snapshot.bots.iter().filter_map(bot_scene).collect(),
+    }
+}
+
+fn bot_scene(bot: &BotStatus) -> Option<BotScene> {
+    let waiting = [bot.inbox_new, bot.inbox_cur, bot.inbox_later];
+    let failing = bot
+        .probes
+        .iter()
+        .find(|probe| probe.role == "readiness" && probe.state == "failing");
+    Some(BotScene {
+        id: bot.id.parse().ok()?,
+        platform: bot.platform.clone(),
+        is_wanted: bot.wanted == "up" && bot.enabled,
+        state: State::from_word(&bot.state)?,
+        reason: bot.reason.clone(),
+        failures: bot.failures,
+        limits: bot.limits.iter().filter_map(limit_scene).collect(),
+        passed: None,
+        errors_per_minute: bot.errors_per_minute,
+        waiting: waiting.into_iter().flatten().sum(),
+        heartbeat_at: bot.heartbeat_at.map(Stamp::from_unix_ms),
+        ready: bot.ready,
+        not_ready_because: failing.map(|probe| match &probe.answer {
+            Some(answer) => format!("{} says {answer}", probe.name),
+            None => probe.name.clone(),
+        }),
+    })
+}
+
+fn limit_scene(limit: &snapshot::LimitStatus) -> Option<LimitScene> {
+    let reach = match limit.level.as_str() {
+        "warn" => Reach::Warn,
+        "max" => Reach::Max,
+        _ => return None,
+    };
+    let what = limit.what.clone();
+    let why = limit.why.clone();
+    Some(LimitScene {
+        why: why.unwrap_or_else(|| format!("{what} is over its {}", limit.level)),
+        what,
+        reach,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::snapshot::{LimitStatus, ProbeStatus};
+
+    #[test]
+    fn a_line_of_the_snapshot_becomes_what_the_rules_look_at() {
+        let status = BotStatus {
+            id: "shop".to_owned(),
+            platform: "telegram".to_owned(),
+            wanted: "up".to_owned(),
+            enabled: true,
+            state: "running".to_owned(),
+            inbox_new: Some(3),
+            inbox_later: Some(4),
+            heartbeat_at: Some(5),
+            ready: Some(false),
+            probes: vec![ProbeStatus {
+                name: "web".to_owned(),
+                role: "readiness".to_owned(),
+                state: "failing".to_owned(),
+                answer: Some("HTTP 503".to_owned()),
+                ..ProbeStatus::default()
+            }],
+            limits: vec![
+                LimitStatus {
+                    what: "cpu".to_owned(),
+                    level: "ok".to_owned(),
+                    ..LimitStatus::default()
+                },
+                LimitStatus {
+                    what: "memory".to_owned(),
+                    level: "warn".to_owned(),
+                    ..LimitStatus::default()
+                },
+            ],
+            ..BotStatus::default()
+        };
+        let scene = bot_scene(&status).unwrap();
+        assert!(scene.is_wanted && scene.state == State::Running);
+        assert_eq!((scene.waiting, scene.heartbeat_at), (7, Some(Stamp(5000))));
+        assert_eq!(scene.not_ready_because.as_deref(), Some("web says HTTP 503"));
+        let limits: Vec<(&str, Reach)> = scene.limits.iter().map(|it| (it.why.as_str(), it.reach)).collect();
+        assert_eq!(limits, [("memory is over its warn", Reach::Warn)]);
+        let disabled = BotStatus {
+            enabled: false,
+            ..status
+        };
+        assert!(!bot_scene(&disabled).unwrap().is_wanted);
+    }
+}
