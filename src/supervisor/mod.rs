@@ -3,6 +3,7 @@
 
 mod adopt;
 pub mod backoff;
+mod deadline;
 mod ends;
 pub mod environment;
 pub mod event_loop;

@@ -10,7 +10,7 @@ fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-const BOT_FIELDS: [&str; 24] = [
+const BOT_FIELDS: [&str; 26] = [
     "id",
     "index",
     "platform",
@@ -35,6 +35,8 @@ const BOT_FIELDS: [&str; 24] = [
     "inbox_oldest_age_s",
     "dead",
     "connected",
+    "status_text",
+    "kernel",
 ];
 
 fn check_shape(status: &Value) {
@@ -65,7 +67,7 @@ fn check_shape(status: &Value) {
     );
     for bot in status["bots"].as_array().unwrap() {
         assert_eq!(keys(bot), BOT_FIELDS);
-        assert!(bot["last_exit"].is_null() || keys(&bot["last_exit"]) == ["code", "signal", "at"]);
+        assert!(bot["last_exit"].is_null() || keys(&bot["last_exit"]) == ["code", "signal", "at", "oom", "why"]);
     }
 }
 
