@@ -195,6 +195,7 @@ fn bind(address: &Path) -> io::Result<UnixDatagram> {
         }
         other => other?,
     };
+    fs::set_permissions(address, fs::Permissions::from_mode(0o600))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

@@ -16,19 +16,7 @@ impl ProcessHost {
     /// The whole environment of one run. Errors where its `env_file` cannot be read.
     pub(super) fn environment(&self, launch: &Launch<'_>) -> Result<BTreeMap<String, String>, String> {
         let (spec, home) = (launch.spec, &self.parts.home);
-        let env_file = match &spec.env_file {
-            None => BTreeMap::new(),
-            Some(path) => {
-                let is_readable =
-                    std::fs::metadata(path).is_ok_and(|meta| !meta.file_type().is_fifo() && !meta.is_dir());
-                if !is_readable {
-                    return Err(format!("env_file {}: not a file that can be read", path.display()));
-                }
-                let text =
-                    std::fs::read_to_string(path).map_err(|source| format!("env_file {}: {source}", path.display()))?;
-                environment::parse_env_file(&text).map_err(|why| format!("env_file {}: {why}", path.display()))?
-            }
-        };
+        let env_file = env_file(spec)?;
         let media = spec.media.dir.clone().unwrap_or_else(|| home.media_of(&spec.id));
         let (inbox, outbox, heartbeat) = (
             home.inbox_of(&spec.id),
@@ -117,5 +105,21 @@ impl ProcessHost {
             crate::run::RUNNER_VERB.to_owned(),
             spec.platform.word().to_owned(),
         ])
+    }
+}
+
+/// What the bot's `env_file` says now.
+fn env_file(spec: &BotSpec) -> Result<BTreeMap<String, String>, String> {
+    match &spec.env_file {
+        None => Ok(BTreeMap::new()),
+        Some(path) => {
+            let is_readable = std::fs::metadata(path).is_ok_and(|meta| !meta.file_type().is_fifo() && !meta.is_dir());
+            if !is_readable {
+                return Err(format!("env_file {}: not a file that can be read", path.display()));
+            }
+            let text =
+                std::fs::read_to_string(path).map_err(|source| format!("env_file {}: {source}", path.display()))?;
+            environment::parse_env_file(&text).map_err(|why| format!("env_file {}: {why}", path.display()))
+        }
     }
 }

@@ -23,35 +23,14 @@
 use std::time::Duration;
 
 use super::backoff::{Failures, Verdict};
+pub use super::deadline::deadline;
 pub use super::phase::*;
 use crate::model::bot::{End, ReadyWhen, RestartWhen, RunId, Wanted};
 use crate::model::limits::{EXTENSION_MAX, STOP_MARGIN};
-use crate::model::units::{Moment, show_duration};
+use crate::model::units::show_duration;
 
 /// How long a bot whose previous run cannot be proven gone waits before it is looked at again.
 pub(super) const HOLD_RETRY: Duration = Duration::from_secs(5);
-
-/// When the bot must be looked at again although nothing happened.
-pub fn deadline(bot: &Bot, policy: &Policy) -> Option<Moment> {
-    match &bot.phase {
-        Phase::Down(_) | Phase::Spawning { .. } => None,
-        Phase::Starting { since, extended_to, .. } => Some(match policy.ready().when {
-            ReadyWhen::Alive => *since + policy.ready().min_uptime,
-            ReadyWhen::Signal => (*since + policy.ready().timeout).max(extended_to.unwrap_or_default()),
-        }),
-        Phase::Running { ready_at, heard_at, .. } => {
-            let silent = heard_at.map(|at| at + policy.spec.heartbeat_timeout);
-            let healthy = (bot.failures.streak() > 0).then(|| *ready_at + policy.restart().reset_after);
-            [silent, healthy].into_iter().flatten().min()
-        }
-        Phase::Stopping { stage, .. } => match stage {
-            Stage::Asked { until } | Stage::Killed { until } => Some(*until),
-            Stage::Stuck => None,
-        },
-        Phase::Waiting { until, .. } => Some(*until),
-        Phase::GaveUp { until, .. } | Phase::Held { until, .. } => *until,
-    }
-}
 
 /// One step: the bot after `event`, and what is to be done.
 pub fn step(bot: Bot, policy: &Policy, event: Event, tick: &Tick) -> (Bot, Vec<Effect>) {

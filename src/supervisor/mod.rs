@@ -4,6 +4,7 @@
 mod adopt;
 pub mod backoff;
 pub mod capacity;
+mod deadline;
 mod ends;
 pub mod environment;
 pub mod error_rate;

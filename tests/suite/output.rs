@@ -35,6 +35,8 @@ const BOT_FIELDS: [&str; 38] = [
     "inbox_oldest_age_s",
     "dead",
     "connected",
+    "status_text",
+    "kernel",
     "state_since",
     "open_files",
     "threads",
