@@ -1,6 +1,7 @@
 //! Puts a supervisor together: opens what it needs, starts its threads, and turns the news of each
 //! source into news for the loop. It decides nothing about bots.
 
+mod monitoring;
 mod watching;
 
 use std::collections::BTreeSet;
@@ -20,8 +21,7 @@ use crate::config::{Faults, SupervisorSettings, read_supervisor};
 use crate::home::{Home, HomeError};
 use crate::log::LogFile;
 use crate::model::limits::{LOCK_RETRY_TIME, QUEUE_LEN_MAX, REPLY_AGE_MAX};
-use crate::model::usage::{Level, Sample};
-use crate::monitor::{log_watch, probes, sampler};
+use crate::monitor::probes;
 use crate::run::delegation::Delegation;
 use crate::run::identity::Identity;
 use crate::run::inheritance::{keep_open_files_from_children, receive_all_signals};
@@ -30,12 +30,10 @@ use crate::spool::{self, Mailbox, Writer};
 use crate::store::{self, Access, Store};
 use crate::supervisor::environment::Account;
 use crate::supervisor::event_loop::Supervisor;
-use crate::supervisor::host::UsageTarget;
 use crate::supervisor::leave::{Parting, Upgrade};
-use crate::supervisor::lookouts::{TellLogWatch, TellProber};
 use crate::supervisor::machine::StopMode;
-use crate::supervisor::news::{LogFinding, News};
-use crate::supervisor::process::{Observer, Parts, ProcessHost, TellSampler};
+use crate::supervisor::news::News;
+use crate::supervisor::process::{Observer, Parts, ProcessHost};
 use crate::supervisor::publisher::Publisher;
 use crate::supervisor::recorder::{Recorder, RecorderError};
 use crate::supervisor::shims::Shims;
@@ -161,7 +159,7 @@ pub fn run(home: &Home, options: Options) -> Result<Outcome, Error> {
     let (queue, news) = sync_channel(QUEUE_LEN_MAX);
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(start_error("signal handling"))?;
     start_signals(signals, options.hangup, queue.clone()).map_err(start_error("signal handling"))?;
-    let prober = start_prober(&queue);
+    let prober = monitoring::start_prober(&queue);
     // It outlives the loop, so that the last words are safe before this ends.
     let watching = watching::start(home, &settings, &queue)?;
     let observer = watching::observer(home, watching.speaker(), options.observer);
@@ -308,9 +306,9 @@ fn open_host(
         publisher: Publisher::start(home.snapshot(), home.replies()).map_err(start_error("the publisher"))?,
         recorder: Recorder::start(&home.database(), settings.history.clone())?,
         writer: Writer::start(|line| tracing::warn!("{line}")).map_err(start_error("the writer"))?,
-        sampler: start_sampler(settings.sampling_period, speaker.clone(), queue)?,
-        prober: tell_prober(prober),
-        log_watch: start_log_watch(settings.sampling_period, queue)?,
+        sampler: monitoring::start_sampler(settings.sampling_period, speaker.clone(), queue)?,
+        prober: monitoring::tell_prober(prober),
+        log_watch: monitoring::start_log_watch(settings.sampling_period, queue)?,
         queue: queue.clone(),
         observer: Some(observer),
         settings_observer: watching::settings_observer(speaker),
@@ -378,100 +376,6 @@ fn news_of(hint: Hint) -> News {
         Hint::Folders(bot) => News::Folders(bot),
         Hint::Everything => News::HintsLost,
     }
-}
-
-/// The supervisor and the monitor do not know each other's words; here they are translated.
-fn start_sampler(
-    period: Option<Duration>,
-    speaker: Speaker,
-    queue: &SyncSender<News>,
-) -> Result<Option<TellSampler>, Error> {
-    let Some(period) = period else { return Ok(None) };
-    let queue = queue.clone();
-    let sampler = sampler::start(period, move |samples: Vec<Sample>| {
-        for sample in &samples {
-            let passed = sample
-                .changes
-                .iter()
-                .filter(|it| it.to == Level::Max && it.from < it.to);
-            passed.for_each(|it| speaker.limit_passed(sample.bot.clone(), it.why.clone(), it.action));
-        }
-        tell(&queue, News::Sampled(samples));
-    })
-    .map_err(start_error("the sampler"))?;
-    Ok(Some(Box::new(move |targets: Vec<UsageTarget>| {
-        let target = |UsageTarget { bot, run, pid, limits }| sampler::Target { bot, run, pid, limits };
-        // A sampler that has ended leaves usage unknown.
-        let _ = sampler.send(targets.into_iter().map(target).collect());
-    })))
-}
-
-/// Its threads begin with the first bot that has a probe.
-fn start_prober(queue: &SyncSender<News>) -> Arc<probes::Prober> {
-    let queue = queue.clone();
-    Arc::new(probes::Prober::new(move |finding: probes::Finding| {
-        let probes::Finding {
-            bot,
-            run,
-            probe,
-            answer,
-        } = finding;
-        tell(
-            &queue,
-            News::Probed {
-                bot,
-                run,
-                probe,
-                answer,
-            },
-        );
-    }))
-}
-
-fn tell_prober(prober: &Arc<probes::Prober>) -> TellProber {
-    let prober = Arc::clone(prober);
-    Box::new(move |bot, lookout| {
-        let target = lookout.map(|it| probes::Target {
-            run: it.run,
-            began_at: it.began_at,
-            probes: it.probes,
-            env: it.env,
-            cwd: it.cwd,
-        });
-        if let Err(error) = prober.watch(bot, target) {
-            tracing::error!("cannot start a thread for probes: {error}");
-        }
-    })
-}
-
-fn start_log_watch(period: Option<Duration>, queue: &SyncSender<News>) -> Result<Option<TellLogWatch>, Error> {
-    let Some(period) = period else { return Ok(None) };
-    let queue = queue.clone();
-    let orders = log_watch::start(period, move |findings| {
-        let findings = findings.into_iter().map(|it| LogFinding {
-            bot: it.bot,
-            run: it.run,
-            errors: it.errors,
-            matched: it.matched,
-        });
-        tell(&queue, News::LogsRead(findings.collect()));
-    })
-    .map_err(start_error("the watch over logs"))?;
-    Ok(Some(Box::new(move |bot, lookout| {
-        let target = lookout.map(|it| log_watch::Target {
-            run: it.run,
-            path: it.path,
-            since: it.since,
-            errors_pattern: it.errors_pattern,
-            patterns: it
-                .checks
-                .iter()
-                .map(|(name, check)| (name.clone(), check.pattern().to_owned()))
-                .collect(),
-        });
-        // A thread that has ended leaves probes of logs unknown.
-        let _ = orders.send((bot, target));
-    })))
 }
 
 /// SIGTERM and SIGINT stop; a second SIGINT is a user who will not wait.

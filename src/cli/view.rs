@@ -1,21 +1,20 @@
 //! What `status`, `list`, `up` and `start --foreground` show of a home: one view, as JSON and in words.
 
+mod offline;
 mod usage;
 
 use serde::Serialize;
 
+use self::offline::look_without;
 use self::usage::LimitView;
 use super::client::{Client, age, is_well};
 use super::failure::Failure;
 use crate::clock;
-use crate::config::{Settings, bot_spec};
-use crate::model::bot::{BotId, Platform, State};
+use crate::model::bot::{BotId, State};
 use crate::model::units::{Stamp, show_age, show_size};
 use crate::output::{Cell, Column, Paint, Style, Table};
-use crate::run::identity::{Stat, boot_id};
-use crate::run::record::read_exit;
-use crate::supervisor::ledger;
-use crate::supervisor::snapshot::{BotStatus, Capacity, LastExit, ProbeStatus, Snapshot, Stage};
+use crate::run::identity::Stat;
+use crate::supervisor::snapshot::{BotStatus, Capacity, ProbeStatus, Snapshot, Stage};
 
 /// The home as JSON. Fields are documented in multibot-json(7) and only ever added.
 #[derive(Debug, Serialize)]
@@ -218,97 +217,6 @@ fn notes_of(snapshot: &Snapshot) -> Vec<String> {
         )
     });
     about.notes.iter().cloned().chain(told).chain(outage).collect()
-}
-
-/// What is so while no supervisor tells it: the stored bots, and whether their last run still lives.
-fn look_without(client: &Client, now: Stamp) -> Result<View, Failure> {
-    let mut bots = Vec::new();
-    let mut blocked = (0, 0);
-    if let Some(store) = client.read_store()? {
-        let defaults = client.settings().map(|settings| settings.defaults).unwrap_or_default();
-        for record in store.bots().list()? {
-            let settings = Settings::from_json(&record.settings_json).unwrap_or_default();
-            let spec = bot_spec(&record.id, &[&settings, &defaults]).ok();
-            let mut status = at_rest(client, &record.id);
-            status.index = record.index;
-            status.wanted = record.wanted.word().to_owned();
-            status.platform = spec
-                .as_ref()
-                .map_or(Platform::None, |spec| spec.platform)
-                .word()
-                .to_owned();
-            status.enabled = spec.is_none_or(|spec| spec.enabled);
-            bots.push(bot_view(&status, now));
-        }
-        let counts = store.blocklist().counts(now)?;
-        blocked = (u64::from(counts.blocked), u64::from(counts.permanent));
-    }
-    let mut summary = summarise(&bots);
-    (summary.blocked, summary.blocked_permanent) = blocked;
-    Ok(View {
-        schema: 1,
-        generated_at: now.to_string(),
-        supervisor: SupervisorView {
-            running: false,
-            pid: None,
-            version: None,
-            started_at: None,
-            home: client.home.dir().display().to_string(),
-            stale: false,
-            notes: Vec::new(),
-            capacity: None,
-            adopted: 0,
-            disk_free_bytes: None,
-            outage: None,
-        },
-        summary,
-        bots,
-    })
-}
-
-/// A bot as its run record tells it.
-fn at_rest(client: &Client, bot: &BotId) -> BotStatus {
-    let dir = client.home.run_of(bot);
-    let alive = client.last_run(bot).filter(|run| run.process.is_alive());
-    let last_exit = read_exit(&dir)
-        .ok()
-        .flatten()
-        .filter(|exit| exit.spawn_failed.is_none());
-    BotStatus {
-        id: bot.to_string(),
-        enabled: true,
-        state: if alive.is_some() {
-            State::Running
-        } else {
-            State::Stopped
-        }
-        .word()
-        .to_owned(),
-        reason: Some(
-            if alive.is_some() {
-                "runs without a supervisor"
-            } else {
-                "no supervisor runs"
-            }
-            .to_owned(),
-        ),
-        pid: alive.as_ref().map(|run| run.process.pid),
-        run_id: alive.as_ref().map(|run| run.run_id.clone()),
-        started_at: alive.as_ref().map(|run| run.started_at),
-        kernel: alive.map(|run| run.kernel).unwrap_or_default(),
-        restarts: ledger::read(&dir, &boot_id())
-            .ok()
-            .flatten()
-            .map_or(0, |ledger| ledger.restarts),
-        last_exit: last_exit.map(|exit| LastExit {
-            code: exit.code,
-            signal: exit.signal,
-            at: exit.at,
-            oom: exit.oom,
-            why: Some(exit.end().to_string()),
-        }),
-        ..BotStatus::default()
-    }
 }
 
 fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {

@@ -13,7 +13,7 @@ use super::news::News;
 use super::recall::recall;
 use super::recipe::differs;
 use super::reload::placeholder;
-use super::snapshot::Stage;
+use super::snapshot::{BotStatus, Stage};
 use crate::model::bot::{BotId, RunId, Wanted};
 use crate::model::units::Stamp;
 
@@ -93,14 +93,7 @@ impl<H: Host> Supervisor<H> {
         let is_polled = member.seen.speaks == Speaks::Ready && !interval.is_zero();
         member.seen.poll.next_at = is_polled.then(|| now + interval);
         if let Some(line) = &found.shown {
-            member.seen.connected = line.connected;
-            member.seen.status_text = line.status_text.clone();
-            if let (Some(since), true) = (line.state_since, line.state == member.bot.state().word()) {
-                member.state_since = Stamp::from_unix_ms(since);
-            }
-            member.seen.heartbeat_at = line.heartbeat_at.map(Stamp::from_unix_ms);
-            member.seen.health.earlier = line.probes.clone();
-            member.seen.last_why = line.last_exit.as_ref().and_then(|exit| exit.why.clone());
+            member.take_shown(line);
         }
         member.seen.suits = found.live().and_then(|live| live.suits.clone());
         let is_counted = found.is_counted();
@@ -200,5 +193,19 @@ impl<H: Host> Supervisor<H> {
             self.host.note(bot, &ledger);
             member.noted = ledger;
         }
+    }
+}
+
+impl<P> Member<P> {
+    /// What the last snapshot said of the run that still lives.
+    fn take_shown(&mut self, line: &BotStatus) {
+        self.seen.connected = line.connected;
+        self.seen.status_text = line.status_text.clone();
+        if let (Some(since), true) = (line.state_since, line.state == self.bot.state().word()) {
+            self.state_since = Stamp::from_unix_ms(since);
+        }
+        self.seen.heartbeat_at = line.heartbeat_at.map(Stamp::from_unix_ms);
+        self.seen.health.earlier = line.probes.clone();
+        self.seen.last_why = line.last_exit.as_ref().and_then(|exit| exit.why.clone());
     }
 }

@@ -20,12 +20,14 @@
 //! it is unhealthy, goes through `Failures` like any other failure.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod endings;
+
 use std::time::Duration;
 
-use super::backoff::{Failures, Verdict};
+use super::backoff::Failures;
 pub use super::deadline::deadline;
 pub use super::phase::*;
-use crate::model::bot::{End, ReadyWhen, RestartWhen, RunId, Wanted};
+use crate::model::bot::{ReadyWhen, RunId, Wanted};
 use crate::model::limits::{EXTENSION_MAX, STOP_MARGIN};
 use crate::model::units::show_duration;
 
@@ -357,96 +359,6 @@ impl Turn<'_> {
             | Phase::GaveUp { .. }
             | Phase::Held { .. } => {}
         }
-    }
-
-    fn exited(&mut self, run: &RunId, end: End) {
-        if !self.is_live(run) {
-            return;
-        }
-        if self.bot.wanted == Wanted::Down {
-            self.bot.phase = Phase::Down(Rest::Asked);
-            return;
-        }
-        match &self.bot.phase {
-            Phase::Stopping {
-                because: Because::Asked,
-                ..
-            } => self.start_fresh(),
-            Phase::Stopping {
-                because: Because::Unhealthy { why, then },
-                ..
-            } => {
-                let why = why.clone();
-                match (then, self.policy.restart().when) {
-                    (Then::GiveUp, _) => self.bot.phase = Phase::GaveUp { until: None, why },
-                    (Then::Restart, RestartWhen::Never) => self.give_up_for_good(why),
-                    (Then::Restart, RestartWhen::Always | RestartWhen::OnFailure) => self.fail(why),
-                }
-            }
-            Phase::Spawning { .. } | Phase::Starting { .. } | Phase::Running { .. } => self.ended_unasked(end),
-            Phase::Down(_) | Phase::Waiting { .. } | Phase::GaveUp { .. } | Phase::Held { .. } => {}
-        }
-    }
-
-    fn ended_unasked(&mut self, end: End) {
-        match self.policy.restart().when {
-            RestartWhen::Always => self.fail(end.to_string()),
-            RestartWhen::OnFailure | RestartWhen::Never if end.is_success() => {
-                self.bot.phase = Phase::Down(Rest::Finished(end));
-            }
-            RestartWhen::OnFailure => self.fail(end.to_string()),
-            RestartWhen::Never => {
-                self.bot.phase = Phase::GaveUp {
-                    until: None,
-                    why: format!("{end}; restart.policy is never"),
-                };
-            }
-        }
-    }
-
-    fn fail(&mut self, why: String) {
-        let now = self.tick.now;
-        if let Some(least) = self.tick.outage {
-            let length = self
-                .bot
-                .failures
-                .bear(self.policy.restart(), &self.policy.spec.id, least);
-            let until = now + length;
-            let why = format!("{why}; most bots fail together");
-            self.bot.phase = Phase::Waiting { until, why };
-            return;
-        }
-        match self.bot.failures.note(self.policy.restart(), &self.policy.spec.id, now) {
-            Verdict::RestartAfter(Duration::ZERO) => self.respawn(),
-            Verdict::RestartAfter(length) => {
-                self.bot.phase = Phase::Waiting {
-                    until: now + length,
-                    why,
-                }
-            }
-            Verdict::GiveUp => {
-                let window = show_duration(self.policy.restart().window);
-                let count = self.bot.failures.recent();
-                let why = if count > 1 {
-                    format!("{why}; {count} failures in {window}")
-                } else {
-                    why
-                };
-                self.give_up(why);
-            }
-        }
-    }
-
-    fn give_up(&mut self, why: String) {
-        let until = self.policy.restart().retry_failed.map(|length| self.tick.now + length);
-        self.bot.phase = Phase::GaveUp { until, why };
-    }
-
-    fn give_up_for_good(&mut self, why: String) {
-        self.bot.phase = Phase::GaveUp {
-            until: None,
-            why: format!("{why}; restart.policy is never"),
-        };
     }
 
     /// Liveness gets one whole period of grace, counted from now.

@@ -1,6 +1,8 @@
 //! The real host: processes through shims, mailboxes through the spool, configuration and history
 //! through the store, time through the clock.
 
+mod loading;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::sync::mpsc::SyncSender;
@@ -9,7 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::clock;
-use crate::config::{BudgetSettings, Memory, Settings, SupervisorSettings, bot_spec, read_supervisor};
+use crate::config::{Settings, SupervisorSettings};
 use crate::home::Home;
 use crate::model::bot::{BotId, RunId};
 use crate::model::fact::Fact;
@@ -19,18 +21,15 @@ use crate::model::metric::MetricRow;
 use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp, show_size};
 use crate::run::delegation::Delegation;
-use crate::run::host_memory::host_memory;
 use crate::run::identity::boot_id;
 use crate::run::record::read_run;
 use crate::run::remains;
 use crate::spool::{Buried, Durability, Entry, Mailbox, Posted, Poster, RunEnd, Settled, Shared, Writer};
-use crate::store::{Access, AuditEntry, Store};
+use crate::store::{AuditEntry, Store};
 
 use super::capacity::Budget;
 use super::environment::Account;
-use super::host::{
-    BoxCounts, Configuration, Configured, Found, Host, Launch, LogTarget, Mail, ProbeTarget, UsageTarget,
-};
+use super::host::{BoxCounts, Configuration, Found, Host, Launch, LogTarget, Mail, ProbeTarget, UsageTarget};
 use super::ledger::{self, Ledger};
 use super::lookouts::{TellLogWatch, TellProber};
 use super::machine::SpawnFailure;
@@ -38,7 +37,6 @@ use super::mail::SUPERVISOR;
 use super::mailboxes::{Inodes, inode_of};
 use super::news::{News, Pace};
 use super::publisher::Publisher;
-use super::recipe::recipe;
 use super::recorder::Recorder;
 use super::routes::Outgoing;
 use super::shims::{Shims, Token};
@@ -149,51 +147,10 @@ impl ProcessHost {
             was_left: false,
         })
     }
-
-    fn configured(
-        &self,
-        record: crate::store::BotRecord,
-        tokens: &mut HashMap<BotId, crate::model::bot::Secret>,
-    ) -> Configured {
-        let settings = Settings::from_json(&record.settings_json).map_err(|fault| fault.to_string());
-        let token = tokens.remove(&record.id);
-        let recipe = settings.as_ref().map_or_else(
-            |_| String::new(),
-            |settings| recipe(&[settings, &self.defaults], token.as_ref()),
-        );
-        let spec = settings.and_then(|settings| {
-            bot_spec(&record.id, &[&settings, &self.defaults]).map_err(|faults| one_line(&faults.to_string()))
-        });
-        Configured {
-            token,
-            recipe,
-            id: record.id,
-            index: record.index,
-            wanted: record.wanted,
-            spec,
-        }
-    }
-}
-
-/// A share of memory is one of what there is now.
-fn budget_of(settings: &BudgetSettings) -> Budget {
-    let memory_bytes = settings.memory.and_then(|memory| match memory {
-        Memory::Bytes(bytes) => Some(bytes),
-        Memory::Share(share) => host_memory().map(|bytes| (bytes as f64 * share) as u64),
-    });
-    Budget {
-        memory_bytes,
-        cpu_percent: settings.cpu_percent,
-        max_bots: settings.max_bots,
-    }
 }
 
 /// While some mailbox is not watched.
 const RESCAN_EVERY: Duration = Duration::from_secs(1);
-
-fn one_line(text: &str) -> String {
-    text.lines().collect::<Vec<_>>().join("; ")
-}
 
 impl Host for ProcessHost {
     type Claim = Shared;
@@ -216,49 +173,7 @@ impl Host for ProcessHost {
     }
 
     fn load(&mut self) -> Result<Configuration, String> {
-        match read_supervisor(&self.parts.home.settings()) {
-            Ok(settings) => {
-                (self.parts.settings_observer)(&settings);
-                self.defaults = settings.defaults;
-                self.env = settings.env;
-                self.pace = Pace {
-                    start_delay: settings.start_delay,
-                    status_poll_interval: settings.status_poll_interval,
-                    sampling_period: settings.sampling_period,
-                };
-                self.parts.recorder.keep(settings.history);
-                self.budget = budget_of(&settings.budget);
-                self.settings_fault = None;
-            }
-            // A slip in a file must not take the operator's stop away: what was read last goes on.
-            Err(faults) => {
-                let fault = one_line(&faults.to_string());
-                tracing::error!("settings are not taken over: {fault}");
-                self.settings_fault = Some(format!("settings are not taken over: {fault}"));
-            }
-        }
-        let store = Store::open(&self.parts.home.database(), Access::Read).map_err(|error| error.to_string())?;
-        let mut tokens: HashMap<_, _> = store
-            .credentials()
-            .tokens()
-            .map_err(|error| error.to_string())?
-            .into_iter()
-            .collect();
-        let records = store.bots().list().map_err(|error| error.to_string())?;
-        let blocked = store
-            .blocklist()
-            .counts(clock::stamp())
-            .map_err(|error| error.to_string())?;
-        Ok(Configuration {
-            pace: self.pace.clone(),
-            budget: self.budget.clone(),
-            bots: records
-                .into_iter()
-                .map(|record| self.configured(record, &mut tokens))
-                .collect(),
-            blocked: u64::from(blocked.blocked),
-            blocked_permanent: u64::from(blocked.permanent),
-        })
+        self.load_all()
     }
 
     fn survey(&mut self, bots: &[BotId]) -> Vec<Found> {

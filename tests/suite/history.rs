@@ -258,7 +258,7 @@ fn a_dashboard_finds_process_health() {
         .unwrap();
     assert!(rows.len() > 2, "{rows:?}");
     assert_eq!((rows[0].0.as_str(), rows[0].1.as_str()), ("shop", "running"));
-    assert!(rows[0].2 > 0.0, "{rows:?}");
+    assert!(rows.iter().any(|row| row.2 > 0.0), "{rows:?}");
     assert!(rows.is_sorted_by(|newer, older| newer.3 >= older.3), "{rows:?}");
     let later = sql.replace("-1 hour", "+1 hour");
     assert!(!database.prepare(&later).unwrap().exists([]).unwrap());

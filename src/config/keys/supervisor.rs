@@ -1,0 +1,108 @@
+//! The keys of `multibot.yaml`.
+
+use std::time::Duration;
+
+use super::{ANY_LENGTH, KEPT, Key, LOG_FILES, LOG_SIZE, LONG, SOME_LENGTH, key};
+use crate::config::kind::Kind;
+
+/// The keys of `multibot.yaml`, beside `defaults`, which holds keys of [`KEYS`].
+pub const SUPERVISOR_KEYS: &[Key] = &[
+    key(
+        "start_delay",
+        ANY_LENGTH,
+        Some("100ms"),
+        "Pause between two starts, so that many bots do not start at the same moment.",
+    ),
+    key(
+        "status_poll_interval",
+        SOME_LENGTH,
+        Some("30s"),
+        "How often bots that have sent ready are asked for their status.",
+    ),
+    key(
+        "sampling.period",
+        Kind::DurationOr {
+            word: "off",
+            min: Duration::from_millis(100),
+            max: LONG,
+        },
+        Some("5s"),
+        "How often it is measured what the bots use; off also switches limits off.",
+    ),
+    key(
+        "budget.memory",
+        Kind::OrShare {
+            unit: &Kind::Size { min: 1 },
+            of: "the memory of the host or container",
+        },
+        None,
+        "Memory that all bots together may be promised: a bot is started only while its limits.memory.max fits \
+         beside those of the bots that run. Without it there is no bound.",
+    ),
+    key(
+        "budget.cpu",
+        Kind::Percent,
+        None,
+        "The same for limits.cpu.max. A bot without such a limit is promised nothing, and always fits.",
+    ),
+    key(
+        "max_bots",
+        Kind::Integer { min: 1, max: 100_000 },
+        None,
+        "Bots that may run at once. Those that do not fit are held, and start by themselves when others have ended.",
+    ),
+    key(
+        "history.raw",
+        KEPT,
+        Some("1d"),
+        "How long the figures of every sampling pass are kept; then one row a minute is left of them.",
+    ),
+    key(
+        "history.minute",
+        KEPT,
+        Some("7d"),
+        "How long the rows of a minute are kept; then one row an hour is left of them.",
+    ),
+    key(
+        "history.hour",
+        KEPT,
+        Some("90d"),
+        "How long the rows of an hour are kept.",
+    ),
+    key(
+        "history.events",
+        KEPT,
+        Some("90d"),
+        "How long is remembered what happened to bots; at most 500000 events.",
+    ),
+    key(
+        "history.max_size",
+        Kind::Size { min: 1 << 20 },
+        Some("1GiB"),
+        "Size that the database may reach; past it the oldest history is dropped, that of single passes first.",
+    ),
+    key(
+        "log.level",
+        Kind::Words(&["error", "warn", "info", "debug", "trace"]),
+        Some("info"),
+        "How much the supervisor writes into its own log.",
+    ),
+    key(
+        "log.max_size",
+        LOG_SIZE,
+        Some("10MiB"),
+        "Size at which the supervisor's log is rotated.",
+    ),
+    key(
+        "log.keep",
+        LOG_FILES,
+        Some("5"),
+        "Number of its log files that are kept, the current one included.",
+    ),
+    key(
+        "env",
+        Kind::Variables,
+        None,
+        "Base environment that every bot gets, such as PATH, HOME, LANG or TZ.",
+    ),
+];

@@ -1,0 +1,111 @@
+//! Ties the monitor to the supervisor: neither knows the other's words, here they are translated.
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use super::{Error, start_error, tell};
+use crate::alerts::Speaker;
+use crate::model::usage::{Level, Sample};
+use crate::monitor::{log_watch, probes, sampler};
+use crate::supervisor::host::UsageTarget;
+use crate::supervisor::lookouts::{TellLogWatch, TellProber};
+use crate::supervisor::news::{LogFinding, News};
+use crate::supervisor::process::TellSampler;
+
+/// None where nothing is to be sampled.
+pub(super) fn start_sampler(
+    period: Option<Duration>,
+    speaker: Speaker,
+    queue: &SyncSender<News>,
+) -> Result<Option<TellSampler>, Error> {
+    let Some(period) = period else { return Ok(None) };
+    let queue = queue.clone();
+    let sampler = sampler::start(period, move |samples: Vec<Sample>| {
+        for sample in &samples {
+            let passed = sample
+                .changes
+                .iter()
+                .filter(|it| it.to == Level::Max && it.from < it.to);
+            passed.for_each(|it| speaker.limit_passed(sample.bot.clone(), it.why.clone(), it.action));
+        }
+        tell(&queue, News::Sampled(samples));
+    })
+    .map_err(start_error("the sampler"))?;
+    Ok(Some(Box::new(move |targets: Vec<UsageTarget>| {
+        let target = |UsageTarget { bot, run, pid, limits }| sampler::Target { bot, run, pid, limits };
+        // A sampler that has ended leaves usage unknown.
+        let _ = sampler.send(targets.into_iter().map(target).collect());
+    })))
+}
+
+/// Its threads begin with the first bot that has a probe.
+pub(super) fn start_prober(queue: &SyncSender<News>) -> Arc<probes::Prober> {
+    let queue = queue.clone();
+    Arc::new(probes::Prober::new(move |finding: probes::Finding| {
+        let probes::Finding {
+            bot,
+            run,
+            probe,
+            answer,
+        } = finding;
+        tell(
+            &queue,
+            News::Probed {
+                bot,
+                run,
+                probe,
+                answer,
+            },
+        );
+    }))
+}
+
+pub(super) fn tell_prober(prober: &Arc<probes::Prober>) -> TellProber {
+    let prober = Arc::clone(prober);
+    Box::new(move |bot, lookout| {
+        let target = lookout.map(|it| probes::Target {
+            run: it.run,
+            began_at: it.began_at,
+            probes: it.probes,
+            env: it.env,
+            cwd: it.cwd,
+        });
+        if let Err(error) = prober.watch(bot, target) {
+            tracing::error!("cannot start a thread for probes: {error}");
+        }
+    })
+}
+
+pub(super) fn start_log_watch(
+    period: Option<Duration>,
+    queue: &SyncSender<News>,
+) -> Result<Option<TellLogWatch>, Error> {
+    let Some(period) = period else { return Ok(None) };
+    let queue = queue.clone();
+    let orders = log_watch::start(period, move |findings| {
+        let findings = findings.into_iter().map(|it| LogFinding {
+            bot: it.bot,
+            run: it.run,
+            errors: it.errors,
+            matched: it.matched,
+        });
+        tell(&queue, News::LogsRead(findings.collect()));
+    })
+    .map_err(start_error("the watch over logs"))?;
+    Ok(Some(Box::new(move |bot, lookout| {
+        let target = lookout.map(|it| log_watch::Target {
+            run: it.run,
+            path: it.path,
+            since: it.since,
+            errors_pattern: it.errors_pattern,
+            patterns: it
+                .checks
+                .iter()
+                .map(|(name, check)| (name.clone(), check.pattern().to_owned()))
+                .collect(),
+        });
+        // A thread that has ended leaves probes of logs unknown.
+        let _ = orders.send((bot, target));
+    })))
+}
