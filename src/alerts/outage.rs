@@ -126,7 +126,10 @@ impl OutageWatch {
                 self.known.insert(bot.id.clone(), known);
                 continue;
             };
-            if bot.failures > known.failures || (is_failing && !known.is_failing) {
+            let has_failed = bot.failures > known.failures || (is_failing && !known.is_failing);
+            // Whoever kills bots one after another is no platform that is down. One that is being ended for its
+            // ill health has failed before any signal was sent.
+            if has_failed && (!bot.was_struck || bot.state == State::Unhealthy) {
                 known.failed_at = Some(now);
             }
             (known.failures, known.is_failing) = (bot.failures, is_failing);
@@ -241,6 +244,24 @@ mod tests {
             assert_eq!(watch.look(&scene(platforms, 0), &policy, tick(0)), None);
             let found = watch.look(&scene(platforms, down), &policy, tick(1));
             assert_eq!(found.map(|it| it.platform), expected, "{platforms:?} {down}");
+        }
+    }
+
+    #[test]
+    fn what_is_killed_from_outside_is_none() {
+        for (state, expected) in [
+            (State::Backoff, false),
+            (State::Running, false),
+            (State::Unhealthy, true),
+        ] {
+            let mut watch = OutageWatch::default();
+            let policy = OutagePolicy::default();
+            let mut struck = scene(&["none"; 4], 0);
+            assert_eq!(watch.look(&struck, &policy, tick(0)), None);
+            for bot in &mut struck.bots {
+                (bot.was_struck, bot.failures, bot.state) = (true, 1, state);
+            }
+            assert_eq!(watch.look(&struck, &policy, tick(1)).is_some(), expected, "{state:?}");
         }
     }
 

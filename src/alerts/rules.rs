@@ -187,6 +187,7 @@ pub(super) mod tests {
 
     pub(in crate::alerts) fn bot(name: &str) -> BotScene {
         BotScene {
+            was_struck: false,
             id: name.parse().unwrap(),
             platform: "none".to_owned(),
             is_wanted: true,

@@ -31,6 +31,8 @@ pub struct BotScene {
     pub reason: Option<String>,
     /// In a row.
     pub failures: u32,
+    /// Its last run was ended by a signal of the kind that people and the kernel send.
+    pub was_struck: bool,
     pub limits: Vec<LimitScene>,
     /// A limit whose action was taken, until the bot runs well again.
     pub passed: Option<PassedLimit>,

@@ -82,6 +82,7 @@ fn bot_scene(bot: &BotStatus) -> Option<BotScene> {
         state: State::from_word(&bot.state)?,
         reason: bot.reason.clone(),
         failures: bot.failures,
+        was_struck: bot.last_exit.as_ref().and_then(|exit| exit.signal).is_some_and(is_blow),
         limits: bot.limits.iter().filter_map(limit_scene).collect(),
         passed: None,
         errors_per_minute: bot.errors_per_minute,
@@ -93,6 +94,11 @@ fn bot_scene(bot: &BotStatus) -> Option<BotScene> {
             None => probe.name.clone(),
         }),
     })
+}
+
+/// SIGHUP, SIGINT, SIGKILL and SIGTERM: a fault of the program itself ends it in other ways.
+fn is_blow(signal: i32) -> bool {
+    matches!(signal, 1 | 2 | 9 | 15)
 }
 
 fn limit_scene(limit: &snapshot::LimitStatus) -> Option<LimitScene> {
