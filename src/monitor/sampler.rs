@@ -20,7 +20,7 @@ use crate::model::units::Moment;
 use crate::model::usage::{Activity, Sample, Usage};
 use crate::run::host_memory::host_memory;
 use crate::run::identity::Stat;
-use crate::run::process_tree::processes_below;
+use crate::run::process_tree::processes_below_shim;
 
 /// One run to look at, by its first process.
 #[derive(Clone, Debug, PartialEq)]
@@ -177,7 +177,7 @@ impl Sampler {
             Some(last) => last.shim,
             None => Stat::of(target.pid)?.parent,
         };
-        let processes = processes_below(shim);
+        let processes = processes_below_shim(shim);
         // With its shim dead the process hangs below another one, which has more children than this bot's.
         let (_, first) = *processes
             .iter()

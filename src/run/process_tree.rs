@@ -8,14 +8,18 @@ use super::identity::Stat;
 /// All living descendants of `root`, children before their own children. Zombies are left out: they
 /// hold nothing but a pid.
 pub fn descendants(root: u32) -> Vec<u32> {
-    processes_below(root).into_iter().map(|(pid, _)| pid).collect()
+    below(children(root)).into_iter().map(|(pid, _)| pid).collect()
 }
 
-/// The same, each with its line of the process table.
-pub fn processes_below(root: u32) -> Vec<(u32, Stat)> {
+/// The same below a shim, which has one thread, each with its line of the process table.
+pub fn processes_below_shim(shim: u32) -> Vec<(u32, Stat)> {
+    below(children_of_one(shim).unwrap_or_else(|| children(shim)))
+}
+
+/// These processes and their descendants.
+fn below(mut open: Vec<u32>) -> Vec<(u32, Stat)> {
     let mut found = Vec::new();
     let mut seen = HashSet::new();
-    let mut open = children(root);
     while let Some(pid) = open.pop() {
         if !seen.insert(pid) {
             continue;
