@@ -367,8 +367,8 @@ impl View {
     pub(super) fn table(&self, style: &Style) -> String {
         let mut table = Table::new(&[
             Column::Word("bot"),
-            Column::Word("platform"),
-            Column::Word("wanted"),
+            Column::Spare("platform"),
+            Column::Spare("wanted"),
             Column::Word("state"),
             Column::Number("pid"),
             Column::Number("uptime"),
@@ -376,7 +376,7 @@ impl View {
             Column::Number("memory"),
             Column::Number("cpu"),
             Column::Number("inbox"),
-            Column::Number("dead"),
+            Column::SpareNumber("dead"),
             Column::Text("reason"),
         ]);
         for bot in &self.bots {

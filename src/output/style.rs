@@ -68,6 +68,14 @@ impl Style {
         self.width
     }
 
+    /// The same in a part of the terminal.
+    pub(super) fn narrowed(self, width: u16) -> Style {
+        Style {
+            width: Some(width),
+            ..self
+        }
+    }
+
     /// The letters for plots: more than ASCII on a terminal whose locale can show it.
     pub fn letters(&self) -> Letters {
         if self.has_blocks {

@@ -1,6 +1,9 @@
 //! Aligned tables: a header in capitals, two spaces between columns, no lines. On a terminal the text
 //! columns wrap to its width; in a pipe every row is one line, with no trailing spaces.
 //!
+//! On a narrow terminal spare columns are left out, the last one first, and where the text column would be a
+//! strip its text stands below its row instead.
+//!
 //! Cells are made visible first, so no text of a bot can recolour a terminal or break the columns.
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, presets};
@@ -17,6 +20,10 @@ pub enum Column {
     Number(&'static str),
     /// Sentences: wrapped where the terminal is too narrow.
     Text(&'static str),
+    /// A word, left out where the terminal is too narrow.
+    Spare(&'static str),
+    /// A number, likewise.
+    SpareNumber(&'static str),
 }
 
 /// One cell, painted or not.
@@ -32,6 +39,10 @@ pub struct Table {
 }
 
 const GAP: u16 = 2;
+/// A narrower strip of text is harder to read than lines of their own.
+const STRIP_MIN: usize = 24;
+/// How far text that stands below its row is set in.
+const INDENT: &str = "    ";
 /// Stand around painted text while widths are counted: both have no width, and no cell can hold them.
 const PAINT_BEGINS: char = '\u{2062}';
 const PAINT_ENDS: char = '\u{2063}';
@@ -71,13 +82,84 @@ impl Table {
 
     /// The table as lines, without a line end behind the last one.
     pub fn render(&self, style: &Style) -> String {
+        let Some(width) = style.width().map(usize::from) else {
+            return self.lines(style).join("\n");
+        };
+        let fitting = self.without_spares(width);
+        let left = width.saturating_sub(fitting.fixed_width());
+        let is_last_text = matches!(fitting.columns.last(), Some(Column::Text(_))) && fitting.columns.len() > 1;
+        if is_last_text && left < STRIP_MIN && fitting.longest_text() > left {
+            fitting.with_text_below(style, width).join("\n")
+        } else {
+            fitting.lines(style).join("\n")
+        }
+    }
+
+    fn lines(&self, style: &Style) -> Vec<String> {
         let mut paints = self.rows.iter().flatten().filter_map(|cell| cell.paint);
-        let lines = self
-            .laid_out(style)
+        let laid_out = self.laid_out(style);
+        laid_out
             .lines()
             .map(|line| coloured(&line, style, &mut paints))
-            .collect::<Vec<_>>();
-        lines.join("\n")
+            .collect()
+    }
+
+    /// The columns that fit: spare ones go, the last one first, until the others do.
+    fn without_spares(&self, width: usize) -> Table {
+        let mut fitting = Table {
+            columns: self.columns.clone(),
+            rows: self.rows.clone(),
+        };
+        while fitting.fixed_width() > width
+            && let Some(spare) = fitting.columns.iter().rposition(|column| column.is_spare())
+        {
+            fitting.columns.remove(spare);
+            for row in &mut fitting.rows {
+                row.remove(spare);
+            }
+        }
+        fitting
+    }
+
+    /// Each row without its last cell, and the text of that below it.
+    fn with_text_below(mut self, style: &Style, width: usize) -> Vec<String> {
+        self.columns.pop();
+        let texts: Vec<Cell> = self.rows.iter_mut().filter_map(Vec::pop).collect();
+        let mut lines = self.lines(style).into_iter();
+        let mut all: Vec<String> = lines.next().into_iter().collect();
+        for (line, text) in lines.zip(texts) {
+            all.push(line);
+            let narrow = style.narrowed(u16::try_from(width.saturating_sub(INDENT.len())).unwrap_or(u16::MAX));
+            let mut below = Table::new(&[Column::Text("")]);
+            if !text.text.is_empty() {
+                below.row([text]);
+                let shown = below.lines(&narrow);
+                all.extend(
+                    shown
+                        .into_iter()
+                        .skip(1)
+                        .map(|line| format!("{INDENT}{line}").trim_end().to_owned()),
+                );
+            }
+        }
+        all
+    }
+
+    /// What all columns but those of text take, with their gaps.
+    fn fixed_width(&self) -> usize {
+        let columns = self.columns.iter().enumerate();
+        let fixed = columns.filter(|(_, column)| !matches!(column, Column::Text(_)));
+        fixed
+            .map(|(index, column)| {
+                let cells = self.rows.iter().map(|row| columns_of(&visible(&row[index].text)));
+                cells.chain([column.title().len()]).max().unwrap_or(0) + usize::from(GAP)
+            })
+            .sum()
+    }
+
+    fn longest_text(&self) -> usize {
+        let texts = self.rows.iter().filter_map(|row| row.last());
+        texts.map(|cell| columns_of(&visible(&cell.text))).max().unwrap_or(0)
     }
 
     fn laid_out(&self, style: &Style) -> comfy_table::Table {
@@ -96,8 +178,8 @@ impl Table {
         for (column, shape) in self.columns.iter().zip(table.column_iter_mut()) {
             shape.set_padding((0, GAP));
             match column {
-                Column::Word(_) => drop(shape.set_constraint(ColumnConstraint::ContentWidth)),
-                Column::Number(_) => {
+                Column::Word(_) | Column::Spare(_) => drop(shape.set_constraint(ColumnConstraint::ContentWidth)),
+                Column::Number(_) | Column::SpareNumber(_) => {
                     shape.set_constraint(ColumnConstraint::ContentWidth);
                     shape.set_cell_alignment(CellAlignment::Right);
                 }
@@ -111,8 +193,16 @@ impl Table {
 impl Column {
     fn title(self) -> &'static str {
         match self {
-            Column::Word(title) | Column::Number(title) | Column::Text(title) => title,
+            Column::Word(title)
+            | Column::Number(title)
+            | Column::Text(title)
+            | Column::Spare(title)
+            | Column::SpareNumber(title) => title,
         }
+    }
+
+    fn is_spare(self) -> bool {
+        matches!(self, Column::Spare(_) | Column::SpareNumber(_))
     }
 }
 
@@ -125,6 +215,11 @@ impl Cell {
             text
         }
     }
+}
+
+/// How many columns of a terminal a text takes, near enough to choose a layout.
+fn columns_of(text: &str) -> usize {
+    text.chars().count()
 }
 
 /// A laid out line in its colours, which come in the order of the painted cells. Text that was wrapped
@@ -191,6 +286,40 @@ mod tests {
     fn words_survive_the_narrowest_terminal() {
         let shown = fleet().render(&Style::of_terminal(10));
         assert!(shown.contains("news-bot  \x1b[31mheld\x1b[0m"), "{shown}");
+    }
+
+    #[test]
+    fn a_narrow_terminal_leaves_spare_columns_out_and_puts_text_below() {
+        let mut table = Table::new(&[
+            Column::Word("bot"),
+            Column::Spare("platform"),
+            Column::Word("state"),
+            Column::SpareNumber("dead"),
+            Column::Text("reason"),
+        ]);
+        let why = "probe api failed 3 times: connection refused";
+        table.row([
+            "news-bot".into(),
+            "telegram".into(),
+            Cell::painted("held", Paint::Bad),
+            "12".into(),
+            why.into(),
+        ]);
+        table.row(["shop".into(), "none".into(), "running".into(), "0".into(), "".into()]);
+        assert_eq!(
+            table.render(&Style::of_terminal(36)),
+            "BOT       PLATFORM  STATE    DEAD\n\
+             news-bot  telegram  \x1b[31mheld\x1b[0m       12\n\
+             \x20   probe api failed 3 times:\n\
+             \x20   connection refused\n\
+             shop      none      running     0"
+        );
+        assert_eq!(
+            table.render(&Style::of_terminal(22)).lines().next(),
+            Some("BOT       STATE")
+        );
+        let wide = table.render(&Style::of_terminal(90));
+        assert!(wide.lines().nth(1).unwrap().ends_with(why), "{wide}");
     }
 
     #[test]
