@@ -1,5 +1,5 @@
 //! What publishing and reading a snapshot costs at 100 and 1000 bots, beside writing and reading the
-//! same number of bytes as they are.
+//! same number of bytes as they are. Each bot has two probes and all limits, as a well watched fleet does.
 
 use std::fs;
 use std::hint::black_box;
@@ -7,7 +7,45 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use multibot::run::identity::Identity;
-use multibot::supervisor::snapshot::{BotStatus, SNAPSHOT_VERSION, Snapshot, Stage, Supervisor};
+use multibot::supervisor::snapshot::{
+    BotStatus, LimitStatus, ProbeStatus, SNAPSHOT_VERSION, Snapshot, Stage, Supervisor,
+};
+
+const MEASURES: [&str; 8] = [
+    "memory",
+    "cpu",
+    "open_files",
+    "threads",
+    "processes",
+    "connections",
+    "output",
+    "halted",
+];
+
+fn limits() -> Vec<LimitStatus> {
+    let limit = |what: &&str| LimitStatus {
+        what: (*what).to_owned(),
+        warn: Some(419_430_400.0),
+        max: Some(524_288_000.0),
+        level: "ok".to_owned(),
+        ..LimitStatus::default()
+    };
+    MEASURES.iter().map(limit).collect()
+}
+
+fn probes() -> Vec<ProbeStatus> {
+    let probe = |role: &str| ProbeStatus {
+        name: "api".to_owned(),
+        role: role.to_owned(),
+        kind: "http".to_owned(),
+        state: "passing".to_owned(),
+        since: Some(1_795_477_595_216),
+        answer: Some("HTTP 200".to_owned()),
+        answered_at: Some(1_795_477_595_216),
+        failures: 0,
+    };
+    vec![probe("liveness"), probe("readiness")]
+}
 
 fn snapshot(bots: u32) -> Snapshot {
     let bot = |index: u32| BotStatus {
@@ -34,6 +72,14 @@ fn snapshot(bots: u32) -> Snapshot {
         inbox_oldest_at: None,
         dead: Some(0),
         connected: Some(true),
+        limits: limits(),
+        probes: probes(),
+        ready: Some(true),
+        open_files: Some(12),
+        threads: Some(4),
+        processes: Some(1),
+        connections: Some(2),
+        errors_per_minute: Some(0),
         ..BotStatus::default()
     };
     Snapshot {
