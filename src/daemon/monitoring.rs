@@ -88,6 +88,7 @@ pub(super) fn start_log_watch(
             bot: it.bot,
             run: it.run,
             errors: it.errors,
+            recent: it.recent,
             matched: it.matched,
         });
         tell(&queue, News::LogsRead(findings.collect()));

@@ -36,6 +36,8 @@ pub struct Finding {
     pub bot: BotId,
     pub run: RunId,
     pub errors: u64,
+    /// Those of the last minute by their own stamps: what was written while nobody read is old by now.
+    pub recent: u64,
     /// The newest line that matched, for each probe that had one.
     pub matched: Vec<(String, String)>,
 }
@@ -45,6 +47,7 @@ pub type Order = (BotId, Option<Target>);
 
 /// What a bot has written before it was first looked at: its start is in it.
 const BEFORE_BYTES: u64 = 256 * 1024;
+const MINUTE_US: i64 = 60_000_000;
 /// Enough of a line to recognise it.
 const LINE_BYTES_MAX: usize = 200;
 
@@ -155,7 +158,8 @@ impl Watch {
 
     fn look(&mut self, bot: &BotId) -> Option<Finding> {
         let mut tap = self.tap.take()?;
-        let mut errors = 0;
+        let (mut errors, mut recent) = (0, 0);
+        let a_minute_ago = Stamp(clock::stamp().0 - MINUTE_US);
         let mut matched: BTreeMap<&str, String> = BTreeMap::new();
         let since = self.target.since;
         // Lines come in order: once one is of this run, the others are too.
@@ -168,6 +172,7 @@ impl Watch {
             }
             if lines.count(marks, line.stream, line.text) {
                 errors += 1;
+                recent += u64::from(line.at().is_none_or(|at| at >= a_minute_ago));
             }
             for (name, pattern) in patterns {
                 let text = String::from_utf8_lossy(line.text);
@@ -193,6 +198,7 @@ impl Watch {
             bot: bot.clone(),
             run: self.target.run.clone(),
             errors,
+            recent,
             matched,
         })
     }
@@ -270,6 +276,17 @@ mod tests {
             (2, RunId::parse(&format!("{:026}", 25)).unwrap())
         );
         assert!(found.matched[0].1.ends_with('…') && found.matched[0].1.len() < 210);
+    }
+
+    #[test]
+    fn old_errors_are_not_of_the_last_minute() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shop.log");
+        let bot: BotId = "shop".parse().unwrap();
+        append(&path, 10, "ERROR of long ago");
+        append(&path, clock::stamp().0, "ERROR of now");
+        let found = Watch::begin(&bot, target(&path, 0, &[])).look(&bot).unwrap();
+        assert_eq!((found.errors, found.recent), (2, 1));
     }
 
     #[test]

@@ -113,6 +113,7 @@ impl<H: Host> Supervisor<H> {
                     (member.seen.pid, member.seen.started_at) = (Some(pid), Some(started_at));
                     let has = member.seen.suits.as_deref().or(recipe.as_deref());
                     member.seen.kernel = kernel;
+                    member.seen.read_until = found.seen_until;
                     let is_outgrown = is_net_outgrown(&member.seen.kernel, &member.policy.spec);
                     if differs(has, &member.recipe) || is_outgrown {
                         self.outdated.push(found.bot.clone());

@@ -72,6 +72,8 @@ pub struct LogFinding {
     /// The newest run that was being watched.
     pub run: RunId,
     pub errors: u64,
+    /// Those of the last minute by their own stamps.
+    pub recent: u64,
     /// The newest line that matched, for each probe that had one.
     pub matched: Vec<(String, String)>,
 }

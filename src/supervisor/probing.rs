@@ -51,7 +51,9 @@ impl<H: Host> Supervisor<H> {
     /// Has the log of a bot read as long as it runs, or will by itself.
     pub(super) fn watch_log(&mut self, bot: &BotId) {
         let Some(member) = self.fleet.get(bot) else { return };
-        let since = member.seen.launched_at.or(member.seen.started_at);
+        let began = member.seen.launched_at.or(member.seen.started_at);
+        // What an earlier supervisor has read must not count again.
+        let since = began.max(member.seen.read_until);
         match &member.bot.phase {
             Phase::Starting { run, .. } | Phase::Running { run, .. } => self.host.watch_log(
                 bot,
@@ -227,7 +229,7 @@ impl<H: Host> Supervisor<H> {
             let Some(member) = self.fleet.get_mut(&finding.bot) else {
                 continue;
             };
-            member.seen.errors.add(finding.errors, now);
+            member.seen.errors.add(finding.recent, now);
             self.tally.errors(&finding.bot, finding.errors);
             let is_current = member.bot.live_run() == Some(&finding.run);
             for (name, line) in finding.matched.into_iter().filter(|_| is_current) {

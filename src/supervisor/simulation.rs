@@ -420,6 +420,7 @@ impl Host for World {
                 ledger: self.ledgers.get(&bot).cloned().unwrap_or_default(),
                 last_end: self.exits.get(&bot).map(|exit| (exit.end.clone(), exit.at)),
                 shown: None,
+                seen_until: None,
                 is_told: self.facts.iter().any(|fact| fact.bot == bot && fact.name == "exited"),
                 remnant,
                 bot,

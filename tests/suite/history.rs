@@ -233,6 +233,37 @@ fn messages_and_errors_are_counted_and_timed() {
     });
 }
 
+#[test]
+fn error_lines_count_once_whoever_supervises() {
+    let home = Home::with_settings(SAMPLED);
+    let more = home.path("more");
+    let script = format!(
+        "for i in 1 2 3 4 5; do echo ERROR $i; done
+         until test -e {}; do sleep 0.05; done; echo ERROR 6; exec sleep 100000",
+        more.display()
+    );
+    home.create("shop", &script);
+    home.ok(&["start"]);
+    let errors = || figures(&home, "shop")["errors"].clone();
+    wait_until("the first lines were counted", &home, || errors() == 5);
+    home.ok(&["stop", "--keep-bots"]);
+    home.ok(&["start"]);
+    std::fs::write(&more, "").unwrap();
+    wait_until("the last one was counted", &home, || errors() == 6);
+    // What was counted is published as well before the supervisor dies.
+    let passes = || points(&home, "shop").len();
+    for _ in 0..2 {
+        let known = passes() + 3;
+        wait_until("more passes were recorded", &home, || passes() > known);
+        home.kill_supervisor();
+        home.ok(&["start"]);
+    }
+    let known = passes() + 3;
+    wait_until("more passes were recorded", &home, || passes() > known);
+    assert_eq!(errors(), 6);
+    home.ok(&["stop"]);
+}
+
 /// The query of the dashboard, with the date functions of this database.
 #[test]
 fn a_dashboard_finds_process_health() {

@@ -202,6 +202,7 @@ fn read(simulation: &mut Simulation, errors: u64, matched: &[(&str, &str)]) {
         bot: id_of("shop"),
         run: simulation.run("shop"),
         errors,
+        recent: errors,
         matched: matched
             .iter()
             .map(|(name, line)| ((*name).into(), (*line).into()))
