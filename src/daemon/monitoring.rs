@@ -5,8 +5,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use super::{Error, start_error, tell};
-use crate::alerts::Speaker;
-use crate::model::usage::{Level, Sample};
+use crate::model::usage::Sample;
 use crate::monitor::{log_watch, probes, sampler};
 use crate::supervisor::host::UsageTarget;
 use crate::supervisor::lookouts::{TellLogWatch, TellProber};
@@ -14,21 +13,10 @@ use crate::supervisor::news::{LogFinding, News};
 use crate::supervisor::process::TellSampler;
 
 /// None where nothing is to be sampled.
-pub(super) fn start_sampler(
-    period: Option<Duration>,
-    speaker: Speaker,
-    queue: &SyncSender<News>,
-) -> Result<Option<TellSampler>, Error> {
+pub(super) fn start_sampler(period: Option<Duration>, queue: &SyncSender<News>) -> Result<Option<TellSampler>, Error> {
     let Some(period) = period else { return Ok(None) };
     let queue = queue.clone();
     let sampler = sampler::start(period, move |samples: Vec<Sample>| {
-        for sample in &samples {
-            let passed = sample
-                .changes
-                .iter()
-                .filter(|it| it.to == Level::Max && it.from < it.to);
-            passed.for_each(|it| speaker.limit_passed(sample.bot.clone(), it.why.clone(), it.action));
-        }
         tell(&queue, News::Sampled(samples));
     })
     .map_err(start_error("the sampler"))?;

@@ -126,6 +126,11 @@ pub enum LimitAction {
 }
 
 impl LimitAction {
+    pub fn from_word(word: &str) -> Option<LimitAction> {
+        let all = [LimitAction::Alert, LimitAction::Restart, LimitAction::Stop];
+        all.into_iter().find(|action| action.word() == word)
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             LimitAction::Alert => "alert",

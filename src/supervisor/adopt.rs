@@ -88,6 +88,7 @@ impl<H: Host> Supervisor<H> {
             refused: found.ledger.refused.as_deref().and_then(RunId::parse),
         };
         member.seen.last_end = found.last_end.clone();
+        member.seen.limit_action = found.ledger.limit_action.clone();
         member.seen.speaks = found.live().map_or(Speaks::Nothing, |live| live.speaks());
         // It was asked by an earlier supervisor, whose questions are not counted.
         let is_polled = member.seen.speaks == Speaks::Ready && !interval.is_zero();

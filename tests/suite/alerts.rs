@@ -303,6 +303,49 @@ fn more_than_a_sink_takes_in_a_minute_comes_as_one() {
 }
 
 #[test]
+fn a_limit_that_restarts_or_stops_a_bot_is_told_with_what_was_done() {
+    let double = Double::start();
+    let yaml = settings(&webhook(&double)).replace("period: off", "period: 100ms");
+    let home = Home::with_settings(&yaml.replace("delay: 100s", "delay: 0s"));
+    home.create_with("shop", &["--no-start"], SLEEPER);
+    home.create_with("news", &["--no-start"], SLEEPER);
+    let hungry = ["limits.open_files.max=1", "limits.open_files.for=0s"];
+    home.set("shop", &hungry);
+    home.set(
+        "shop",
+        &["limits.open_files.action=restart", "restart.max_restarts=1000"],
+    );
+    home.set("news", &hungry);
+    home.set("news", &["limits.open_files.action=stop"]);
+    home.ok(&["start"]);
+    home.ok(&["bot", "start", "shop", "news"]);
+    let told = |bot: &str| {
+        let words = double.words();
+        words
+            .iter()
+            .find(|word| short(word) == format!("raised limit {bot}"))
+            .map(|word| (word["level"].clone(), word["text"].as_str().unwrap().to_owned()))
+    };
+    for (bot, level) in [("shop", "warning"), ("news", "critical")] {
+        wait_until(&format!("the limit of {bot} is told"), &home, || told(bot).is_some());
+        assert_eq!(told(bot).unwrap().0, level);
+    }
+    assert!(
+        told("shop").unwrap().1.ends_with("; action restart"),
+        "{:?}",
+        told("shop")
+    );
+    assert!(told("news").unwrap().1.ends_with("; action stop"), "{:?}", told("news"));
+    home.wait_state("news", "failed");
+    assert_eq!(home.bot("news")["limit_action"]["action"], "stop");
+    home.set("news", &["limits.open_files.action=alert"]);
+    home.ok(&["bot", "start", "news"]);
+    wait_until("the action is past", &home, || {
+        home.bot("news")["limit_action"].is_null()
+    });
+}
+
+#[test]
 fn a_supervisor_that_died_is_told_and_one_that_left_is_not() {
     let double = Double::start();
     let yaml = settings(&webhook(&double)).replace("adopted: {enabled: false}", "adopted: {enabled: true}");
