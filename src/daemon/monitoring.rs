@@ -21,7 +21,13 @@ pub(super) fn start_sampler(period: Option<Duration>, queue: &SyncSender<News>) 
     })
     .map_err(start_error("the sampler"))?;
     Ok(Some(Box::new(move |targets: Vec<UsageTarget>| {
-        let target = |UsageTarget { bot, run, pid, limits }| sampler::Target { bot, run, pid, limits };
+        let target = |it: UsageTarget| sampler::Target {
+            bot: it.bot,
+            run: it.run,
+            pid: it.pid,
+            limits: it.limits,
+            known: it.standings,
+        };
         // A sampler that has ended leaves usage unknown.
         let _ = sampler.send(targets.into_iter().map(target).collect());
     })))

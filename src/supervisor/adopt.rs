@@ -14,6 +14,7 @@ use super::recall::recall;
 use super::recipe::differs;
 use super::reload::placeholder;
 use super::snapshot::{BotStatus, Stage};
+use super::usage::standing_of;
 use crate::model::bot::{BotId, RunId, Wanted};
 use crate::model::units::Stamp;
 
@@ -95,6 +96,14 @@ impl<H: Host> Supervisor<H> {
         member.seen.poll.next_at = is_polled.then(|| now + interval);
         if let Some(line) = &found.shown {
             member.take_shown(line);
+            // Where nothing is sampled any more nobody would mend it.
+            if self.pace.sampling_period.is_some() {
+                member.seen.standings = line
+                    .limits
+                    .iter()
+                    .filter_map(|it| standing_of(it, now, stamp))
+                    .collect();
+            }
         }
         member.seen.suits = found.live().and_then(|live| live.suits.clone());
         let is_counted = found.is_counted();

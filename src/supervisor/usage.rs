@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::model::bot::{BotId, LimitAction, RunId};
 use crate::model::limits::LIMIT_ACTION_KEPT_MIN;
-use crate::model::units::Moment;
-use crate::model::usage::{Level, LevelChange, Sample};
+use crate::model::units::{Moment, Stamp};
+use crate::model::usage::{Level, LevelChange, Measure, Sample, Standing};
 
 use super::capacity::{Promise, has_place};
 use super::event_loop::Supervisor;
@@ -13,7 +13,7 @@ use super::fleet::Member;
 use super::host::{Host, UsageTarget};
 use super::ledger;
 use super::machine::{Bot, Event, Phase, Then};
-use super::snapshot::Stage;
+use super::snapshot::{LimitStatus, Stage};
 
 impl<H: Host> Supervisor<H> {
     /// One pass of the sampler, with all that it found.
@@ -97,6 +97,7 @@ impl<H: Host> Supervisor<H> {
                     run: run.clone(),
                     pid,
                     limits: member.policy.spec.limits.clone(),
+                    standings: member.seen.standings.clone(),
                 })
             })
             .collect()
@@ -161,6 +162,22 @@ impl<P> Member<P> {
         }
         is_over
     }
+}
+
+/// What the last snapshot says of one limit. `now` and `stamp` are the same moment on both clocks.
+pub(super) fn standing_of(shown: &LimitStatus, now: Moment, stamp: Stamp) -> Option<Standing> {
+    let since = |at: i64| {
+        let lasted = stamp.since(Stamp::from_unix_ms(at)).as_micros();
+        Moment(now.0.saturating_sub(u64::try_from(lasted).unwrap_or(u64::MAX)))
+    };
+    Some(Standing {
+        measure: Measure::from_word(&shown.what)?,
+        warn: shown.warn,
+        max: shown.max,
+        level: Level::from_word(&shown.level)?,
+        since: shown.since.map(since),
+        why: shown.why.clone(),
+    })
 }
 
 /// Whether an operator says anew what a bot shall do: what was done to it before is past.

@@ -346,6 +346,42 @@ fn a_limit_that_restarts_or_stops_a_bot_is_told_with_what_was_done() {
 }
 
 #[test]
+fn an_open_limit_is_the_same_alert_under_the_next_supervisor() {
+    let double = Double::start();
+    let yaml = settings(&webhook(&double)).replace("period: off", "period: 100ms");
+    let home = Home::with_settings(&yaml);
+    home.create_with("shop", &["--no-start"], SLEEPER);
+    let limits = ["max=1", "for=2s", "action=alert"].map(|it| format!("limits.open_files.{it}"));
+    home.set("shop", &limits.each_ref().map(String::as_str));
+    home.ok(&["start"]);
+    home.ok(&["bot", "start", "shop"]);
+    wait_words(&home, &double, &["raised limit shop"]);
+    let level = || {
+        let bot = home.bot("shop");
+        let mut limits = bot["limits"].as_array().unwrap().iter();
+        limits.find(|it| it["what"] == "open_files").unwrap()["level"].clone()
+    };
+    assert_eq!(level(), "max");
+    home.kill_supervisor();
+    home.ok(&["start"]);
+    wait_until("it is measured again", &home, || {
+        home.bot("shop")["memory_bytes"].is_u64()
+    });
+    assert_eq!(level(), "max");
+    home.ok(&["stop", "--keep-bots"]);
+    home.ok(&["start"]);
+    wait_until("it is measured again", &home, || {
+        home.bot("shop")["memory_bytes"].is_u64()
+    });
+    assert_eq!(level(), "max");
+    // Another setting is nothing to it.
+    home.set("shop", &["restart.delay=7s"]);
+    assert_eq!(level(), "max");
+    home.ok(&["alerts", "test"]);
+    wait_words(&home, &double, &["raised limit shop", "test test -"]);
+}
+
+#[test]
 fn a_supervisor_that_died_is_told_and_one_that_left_is_not() {
     let double = Double::start();
     let yaml = settings(&webhook(&double)).replace("adopted: {enabled: false}", "adopted: {enabled: true}");

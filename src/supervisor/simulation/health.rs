@@ -323,6 +323,30 @@ fn the_reason_names_every_limit_that_is_passed_until_it_is_left() {
             ("cpu", "ok", None)
         ]
     );
+    // The next supervisor shows it at once and hands it to its sampler; only a limit that is changed begins anew.
+    let mut world = simulation.supervisor.host;
+    world.pace.sampling_period = Some(seconds(5));
+    world.lose_supervisor();
+    let mut simulation = Simulation::of(world);
+    let adopted = &simulation.supervisor.host.usage_targets[0];
+    assert_eq!((&adopted.run, adopted.standings.len()), (&run, 3));
+    assert_eq!(
+        (adopted.standings[1].level, adopted.standings[1].since),
+        (Level::Max, Some(Moment(1_000_000_000)))
+    );
+    simulation.pass(millis(200));
+    assert_eq!(
+        (simulation.status("shop").reason, simulation.status("shop").limits),
+        (line.reason, line.limits)
+    );
+    let spec = simulation.world().configured.as_mut().unwrap()[0]
+        .spec
+        .as_mut()
+        .unwrap();
+    spec.limits.memory.max = Some(1e9);
+    simulation.hear(News::Reload);
+    simulation.pass(millis(200));
+    assert_eq!(simulation.status("shop").reason.as_deref(), Some("too many threads"));
     simulation.hear(look(vec![standing(Measure::Memory, Level::Ok, None)]));
     simulation.pass(seconds(1));
     assert_eq!(simulation.status("shop").reason, None);
