@@ -92,7 +92,9 @@ fn of_bot(bot: &BotScene, threshold: &dyn Fn(Rule) -> u64) -> Vec<Finding> {
     if bot.is_wanted && bot.state == State::Failed {
         found.push((Rule::CrashLoop, None, format!("was given up: {reason}"), Since::Due));
     } else if bot.is_wanted && bot.state != State::Held && u64::from(bot.failures) >= threshold(Rule::CrashLoop) {
-        let why = bot.reason.as_deref().map(|why| format!(", last: {why}"));
+        // While it waits its state says why, also where no run came to be; at any other time that is of the next run.
+        let of_wait = bot.reason.as_deref().filter(|_| bot.state == State::Backoff);
+        let why = of_wait.or(bot.last_exit.as_deref()).map(|why| format!(", last: {why}"));
         let text = format!("has failed {} times in a row{}", bot.failures, why.unwrap_or_default());
         found.push((Rule::CrashLoop, None, text, Since::Seen));
     }
@@ -187,6 +189,7 @@ pub(super) mod tests {
 
     pub(in crate::alerts) fn bot(name: &str) -> BotScene {
         BotScene {
+            last_exit: None,
             was_struck: false,
             id: name.parse().unwrap(),
             platform: "none".to_owned(),
@@ -269,6 +272,28 @@ pub(super) mod tests {
                     ..bot("a")
                 },
                 vec!["crash_loop critical has failed 3 times in a row"],
+            ),
+            (
+                BotScene {
+                    failures: 3,
+                    reason: why("cpu is high"),
+                    last_exit: why("exited with code 3"),
+                    ..bot("a")
+                },
+                vec!["crash_loop critical has failed 3 times in a row, last: exited with code 3"],
+            ),
+            (
+                BotScene {
+                    state: State::Backoff,
+                    failures: 3,
+                    reason: why("cannot execute"),
+                    last_exit: why("exited with code 3"),
+                    ..bot("a")
+                },
+                vec![
+                    "down critical is not running (backoff): cannot execute",
+                    "crash_loop critical has failed 3 times in a row, last: cannot execute",
+                ],
             ),
             (
                 BotScene {

@@ -31,6 +31,8 @@ pub struct BotScene {
     pub reason: Option<String>,
     /// In a row.
     pub failures: u32,
+    /// Why its last run ended.
+    pub last_exit: Option<String>,
     /// Its last run was ended by a signal of the kind that people and the kernel send.
     pub was_struck: bool,
     pub limits: Vec<LimitScene>,

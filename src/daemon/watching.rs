@@ -82,6 +82,7 @@ fn bot_scene(bot: &BotStatus) -> Option<BotScene> {
         state: State::from_word(&bot.state)?,
         reason: bot.reason.clone(),
         failures: bot.failures,
+        last_exit: bot.last_exit.as_ref().and_then(|exit| exit.why.clone()),
         was_struck: bot.last_exit.as_ref().and_then(|exit| exit.signal).is_some_and(is_blow),
         limits: bot.limits.iter().filter_map(limit_scene).collect(),
         passed: bot.limit_action.as_ref().and_then(passed_limit),
