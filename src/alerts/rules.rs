@@ -52,7 +52,12 @@ pub fn conditions(scene: &Scene, outage: Option<&Outage>, settings: &AlertSettin
     };
     for bot in &scene.bots {
         let threshold = |rule: Rule| settings.rule(rule).threshold.unwrap_or(u64::MAX);
+        let is_told_by_limit = was_stopped_by_limit(bot) && settings.rule(Rule::Limit).enabled;
         for (rule, worse, text, since) in of_bot(bot, &threshold) {
+            // A stop for a limit is no crash, and the limit says so; nothing may keep that from being raised.
+            if is_told_by_limit && matches!(rule, Rule::Down | Rule::CrashLoop) {
+                continue;
+            }
             add(rule, Some(&bot.id), worse, text, since);
         }
     }
@@ -125,6 +130,11 @@ fn of_bot(bot: &BotScene, threshold: &dyn Fn(Rule) -> u64) -> Vec<Finding> {
     found
 }
 
+fn was_stopped_by_limit(bot: &BotScene) -> bool {
+    let is_stop = bot.passed.as_ref().is_some_and(|it| it.action == LimitAction::Stop);
+    is_stop && matches!(bot.state, State::Unhealthy | State::Failed)
+}
+
 fn of_limits(bot: &BotScene) -> Vec<Finding> {
     let mut found = Vec::new();
     let texts = |is_meant: &dyn Fn(&LimitScene) -> bool| {
@@ -174,11 +184,12 @@ pub fn is_covered(rule: Rule, bot: &BotId, holds: &dyn Fn(Rule) -> bool, outage:
     let is_of_outage = outage.is_some_and(|outage| outage.covers(bot));
     match rule {
         Rule::Down => is_of_outage || [Rule::CrashLoop, Rule::Held, Rule::Heartbeat].into_iter().any(holds),
-        Rule::CrashLoop | Rule::Heartbeat | Rule::NotReady | Rule::Errors => is_of_outage,
-        Rule::Memory => holds(Rule::Limit),
-        Rule::Backlog | Rule::Held | Rule::Limit | Rule::LimitWarn | Rule::DiskLow | Rule::Adopted | Rule::Outage => {
-            false
-        }
+        Rule::CrashLoop => is_of_outage,
+        // They come and go with every run of the loop.
+        Rule::Heartbeat | Rule::NotReady | Rule::Errors => is_of_outage || holds(Rule::CrashLoop),
+        Rule::Memory => holds(Rule::Limit) || holds(Rule::CrashLoop),
+        Rule::Limit | Rule::LimitWarn => holds(Rule::CrashLoop),
+        Rule::Backlog | Rule::Held | Rule::DiskLow | Rule::Adopted | Rule::Outage => false,
     }
 }
 
@@ -364,6 +375,8 @@ pub(super) mod tests {
             (
                 BotScene {
                     passed: passed(LimitAction::Stop),
+                    state: State::Failed,
+                    failures: 3,
                     ..bot("a")
                 },
                 vec!["limit critical cpu is high; action stop"],
