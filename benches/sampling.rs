@@ -62,6 +62,7 @@ impl Crowd {
                 run: RunId::parse(&format!("{number:026}")).expect("a run"),
                 pid: line.trim().parse().expect("a pid"),
                 limits: Limits::default(),
+                known: Vec::new(),
             });
             crowd.shims.push(shim);
         }

@@ -306,7 +306,7 @@ fn open_host(
         publisher: Publisher::start(home.snapshot(), home.replies()).map_err(start_error("the publisher"))?,
         recorder: Recorder::start(&home.database(), settings.history.clone())?,
         writer: Writer::start(|line| tracing::warn!("{line}")).map_err(start_error("the writer"))?,
-        sampler: monitoring::start_sampler(settings.sampling_period, speaker.clone(), queue)?,
+        sampler: monitoring::start_sampler(settings.sampling_period, queue)?,
         prober: monitoring::tell_prober(prober),
         log_watch: monitoring::start_log_watch(settings.sampling_period, queue)?,
         queue: queue.clone(),

@@ -220,6 +220,56 @@ fn what_another_alert_says_is_not_said_twice() {
 }
 
 #[test]
+fn what_comes_and_goes_with_the_runs_of_a_crash_loop_does_not_flap() {
+    const COVERED: [Rule; 6] = [
+        Rule::Limit,
+        Rule::Memory,
+        Rule::LimitWarn,
+        Rule::Heartbeat,
+        Rule::NotReady,
+        Rule::Errors,
+    ];
+    for rule in COVERED {
+        let mut desk = Desk::new();
+        let looping = || of(Rule::CrashLoop, "a");
+        let both = [looping(), of(rule, "a")];
+        assert_eq!(desk.step(0, &[looping()]), NOTHING);
+        assert_eq!(desk.step(5, &[looping()]), ["raised crash_loop critical"]);
+        for _ in 0..20 {
+            assert_eq!(desk.step(5, &both), NOTHING, "{rule:?}");
+            assert_eq!(desk.step(70, &both), NOTHING, "{rule:?}");
+            assert_eq!(desk.step(15, &[looping()]), NOTHING, "{rule:?}");
+        }
+        // Another bot is nothing to it, and the end of the loop lets out what still holds.
+        desk.step(0, &[looping(), of(rule, "a"), of(rule, "b")]);
+        let level = rule.policy().level.word();
+        let raised = format!("raised {} {level}", rule.word());
+        let others = [looping(), of(rule, "a"), of(rule, "b")];
+        let heard = desk.step(70, &others);
+        assert!(
+            heard.len() <= 1 && heard.iter().all(|word| *word == raised),
+            "{heard:?}"
+        );
+        let rest = [of(rule, "a"), of(rule, "b")];
+        assert_eq!(desk.step(1, &rest), NOTHING);
+        assert_eq!(
+            desk.step(10, &rest),
+            ["recovered crash_loop critical".to_owned(), raised]
+        );
+    }
+    // What was open before the loop stays so as long as it is there.
+    let mut desk = Desk::new();
+    let both = [of(Rule::CrashLoop, "a"), of(Rule::Errors, "a")];
+    assert_eq!(desk.step(0, &both[1..]), ["raised errors warning"]);
+    desk.step(0, &both);
+    assert_eq!(desk.step(5, &both), ["raised crash_loop critical"]);
+    assert_eq!(desk.step(100, &both), NOTHING);
+    assert_eq!(desk.step(1, &both[..1]), NOTHING);
+    assert_eq!(desk.step(10, &both[..1]), ["recovered errors warning"]);
+    assert_eq!(desk.step(1, &both), NOTHING);
+}
+
+#[test]
 fn the_next_supervisor_goes_on_where_the_last_one_was() {
     let mut desk = Desk::new();
     let held = [of(Rule::Held, "a"), of(Rule::Held, "b"), of(Rule::Held, "c")];

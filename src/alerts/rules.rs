@@ -52,7 +52,12 @@ pub fn conditions(scene: &Scene, outage: Option<&Outage>, settings: &AlertSettin
     };
     for bot in &scene.bots {
         let threshold = |rule: Rule| settings.rule(rule).threshold.unwrap_or(u64::MAX);
+        let is_told_by_limit = was_stopped_by_limit(bot) && settings.rule(Rule::Limit).enabled;
         for (rule, worse, text, since) in of_bot(bot, &threshold) {
+            // A stop for a limit is no crash, and the limit says so; nothing may keep that from being raised.
+            if is_told_by_limit && matches!(rule, Rule::Down | Rule::CrashLoop) {
+                continue;
+            }
             add(rule, Some(&bot.id), worse, text, since);
         }
     }
@@ -92,7 +97,9 @@ fn of_bot(bot: &BotScene, threshold: &dyn Fn(Rule) -> u64) -> Vec<Finding> {
     if bot.is_wanted && bot.state == State::Failed {
         found.push((Rule::CrashLoop, None, format!("was given up: {reason}"), Since::Due));
     } else if bot.is_wanted && bot.state != State::Held && u64::from(bot.failures) >= threshold(Rule::CrashLoop) {
-        let why = bot.reason.as_deref().map(|why| format!(", last: {why}"));
+        // While it waits its state says why, also where no run came to be; at any other time that is of the next run.
+        let of_wait = bot.reason.as_deref().filter(|_| bot.state == State::Backoff);
+        let why = of_wait.or(bot.last_exit.as_deref()).map(|why| format!(", last: {why}"));
         let text = format!("has failed {} times in a row{}", bot.failures, why.unwrap_or_default());
         found.push((Rule::CrashLoop, None, text, Since::Seen));
     }
@@ -121,6 +128,11 @@ fn of_bot(bot: &BotScene, threshold: &dyn Fn(Rule) -> u64) -> Vec<Finding> {
         found.push((Rule::NotReady, None, text, Since::Seen));
     }
     found
+}
+
+fn was_stopped_by_limit(bot: &BotScene) -> bool {
+    let is_stop = bot.passed.as_ref().is_some_and(|it| it.action == LimitAction::Stop);
+    is_stop && matches!(bot.state, State::Unhealthy | State::Failed)
 }
 
 fn of_limits(bot: &BotScene) -> Vec<Finding> {
@@ -172,11 +184,12 @@ pub fn is_covered(rule: Rule, bot: &BotId, holds: &dyn Fn(Rule) -> bool, outage:
     let is_of_outage = outage.is_some_and(|outage| outage.covers(bot));
     match rule {
         Rule::Down => is_of_outage || [Rule::CrashLoop, Rule::Held, Rule::Heartbeat].into_iter().any(holds),
-        Rule::CrashLoop | Rule::Heartbeat | Rule::NotReady | Rule::Errors => is_of_outage,
-        Rule::Memory => holds(Rule::Limit),
-        Rule::Backlog | Rule::Held | Rule::Limit | Rule::LimitWarn | Rule::DiskLow | Rule::Adopted | Rule::Outage => {
-            false
-        }
+        Rule::CrashLoop => is_of_outage,
+        // They come and go with every run of the loop.
+        Rule::Heartbeat | Rule::NotReady | Rule::Errors => is_of_outage || holds(Rule::CrashLoop),
+        Rule::Memory => holds(Rule::Limit) || holds(Rule::CrashLoop),
+        Rule::Limit | Rule::LimitWarn => holds(Rule::CrashLoop),
+        Rule::Backlog | Rule::Held | Rule::DiskLow | Rule::Adopted | Rule::Outage => false,
     }
 }
 
@@ -187,6 +200,7 @@ pub(super) mod tests {
 
     pub(in crate::alerts) fn bot(name: &str) -> BotScene {
         BotScene {
+            last_exit: None,
             was_struck: false,
             id: name.parse().unwrap(),
             platform: "none".to_owned(),
@@ -272,6 +286,28 @@ pub(super) mod tests {
             ),
             (
                 BotScene {
+                    failures: 3,
+                    reason: why("cpu is high"),
+                    last_exit: why("exited with code 3"),
+                    ..bot("a")
+                },
+                vec!["crash_loop critical has failed 3 times in a row, last: exited with code 3"],
+            ),
+            (
+                BotScene {
+                    state: State::Backoff,
+                    failures: 3,
+                    reason: why("cannot execute"),
+                    last_exit: why("exited with code 3"),
+                    ..bot("a")
+                },
+                vec![
+                    "down critical is not running (backoff): cannot execute",
+                    "crash_loop critical has failed 3 times in a row, last: cannot execute",
+                ],
+            ),
+            (
+                BotScene {
                     state: State::Failed,
                     reason: why("exit 1; 6 failures in 10m"),
                     failures: 6,
@@ -339,6 +375,8 @@ pub(super) mod tests {
             (
                 BotScene {
                     passed: passed(LimitAction::Stop),
+                    state: State::Failed,
+                    failures: 3,
                     ..bot("a")
                 },
                 vec!["limit critical cpu is high; action stop"],

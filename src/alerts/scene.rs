@@ -31,10 +31,12 @@ pub struct BotScene {
     pub reason: Option<String>,
     /// In a row.
     pub failures: u32,
+    /// Why its last run ended.
+    pub last_exit: Option<String>,
     /// Its last run was ended by a signal of the kind that people and the kernel send.
     pub was_struck: bool,
     pub limits: Vec<LimitScene>,
-    /// A limit whose action was taken, until the bot runs well again.
+    /// A limit whose action has ended a run, until a later one is well.
     pub passed: Option<PassedLimit>,
     pub errors_per_minute: Option<u64>,
     /// Messages in its inbox that are not done.
@@ -62,7 +64,7 @@ pub enum Reach {
     Max,
 }
 
-/// The maximum of a limit was passed, and this was done.
+/// The maximum of a limit was passed, and the run was ended for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PassedLimit {
     pub why: String,

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::home::Home;
 use crate::log::Mask;
 use crate::model::alert::{Alert, AlertSettings, OpenAlerts, Rule, Silence};
-use crate::model::bot::{BotId, LimitAction, State};
+use crate::model::bot::BotId;
 use crate::model::units::Stamp;
 use crate::spool::new_id;
 use crate::store::{self, Access, Store};
@@ -22,7 +22,7 @@ use super::book::{Book, Change, Order};
 use super::notice::content;
 use super::outage::{Outage, OutageWatch};
 use super::rules::{Condition, conditions};
-use super::scene::{PassedLimit, Reach, Scene, Tick};
+use super::scene::{Scene, Tick};
 use super::sink::Sink;
 
 /// What could not be written or posted is tried again after this time.
@@ -34,7 +34,6 @@ const KEEP_MAX: u32 = 10_000;
 /// What the watcher is told.
 enum News {
     Scene(Box<Scene>),
-    LimitPassed { bot: BotId, passed: PassedLimit },
     Settings(Box<AlertSettings>),
     End,
 }
@@ -56,12 +55,6 @@ impl Speaker {
     /// The home is so now.
     pub fn scene(&self, scene: Scene) {
         self.say(News::Scene(Box::new(scene)));
-    }
-
-    /// The maximum of a limit was passed and its action is taken.
-    pub fn limit_passed(&self, bot: BotId, why: String, action: LimitAction) {
-        let passed = PassedLimit { why, action };
-        self.say(News::LimitPassed { bot, passed });
     }
 
     /// Settings, silences and acknowledgements may have changed, and words may lie in mailboxes.
@@ -122,7 +115,6 @@ pub fn start(
         mask: Mask::new([""; 0]),
         outages: outage.map_or_else(OutageWatch::default, OutageWatch::resume),
         book,
-        passed: BTreeMap::new(),
         scene: None,
         sinks: BTreeMap::new(),
         told: None,
@@ -148,8 +140,6 @@ struct Watcher {
     mask: Mask,
     book: Book,
     outages: OutageWatch,
-    /// Limits whose actions were taken.
-    passed: BTreeMap<BotId, PassedLimit>,
     /// None before the supervisor has taken up its bots.
     scene: Option<Scene>,
     sinks: BTreeMap<String, Sink>,
@@ -188,9 +178,6 @@ impl Watcher {
     fn take(&mut self, news: News) {
         match news {
             News::Scene(scene) => self.scene = Some(*scene),
-            News::LimitPassed { bot, passed } => {
-                self.passed.insert(bot, passed);
-            }
             News::Settings(settings) => self.take_settings(*settings),
             News::End => {}
         }
@@ -237,11 +224,7 @@ impl Watcher {
     fn look(&mut self) {
         self.must_retry = false;
         let tick = tick();
-        if let Some(mut scene) = self.scene.take() {
-            self.forget_passed(&scene);
-            for bot in &mut scene.bots {
-                bot.passed = self.passed.get(&bot.id).cloned();
-            }
+        if let Some(scene) = self.scene.take() {
             let is_watched = self.settings.rule(Rule::Outage).enabled;
             let policy = &self.settings.outage;
             let outage = is_watched.then(|| self.outages.look(&scene, policy, tick)).flatten();
@@ -255,23 +238,6 @@ impl Watcher {
             self.feed_back(outage);
         }
         self.write();
-    }
-
-    /// An action is over when its bot runs again, or the threshold is passed no more.
-    fn forget_passed(&mut self, scene: &Scene) {
-        self.passed.retain(|id, passed| {
-            let Some(bot) = scene.bots.iter().find(|bot| bot.id == *id) else {
-                return false;
-            };
-            match passed.action {
-                LimitAction::Alert => {
-                    let is_noted = bot.reason.as_deref() == Some(passed.why.as_str());
-                    bot.is_wanted && (is_noted || bot.limits.iter().any(|limit| limit.reach == Reach::Max))
-                }
-                LimitAction::Restart => bot.is_wanted && bot.state != State::Running,
-                LimitAction::Stop => bot.is_wanted && matches!(bot.state, State::Unhealthy | State::Failed),
-            }
-        });
     }
 
     fn masked(&self, mut condition: Condition) -> Condition {

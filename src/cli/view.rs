@@ -6,7 +6,7 @@ mod usage;
 use serde::Serialize;
 
 use self::offline::look_without;
-use self::usage::LimitView;
+use self::usage::{LimitActionView, LimitView};
 use super::client::{Client, age, is_well};
 use super::failure::Failure;
 use crate::clock;
@@ -108,6 +108,7 @@ pub(super) struct BotView {
     pub output_bytes_per_s: Option<u64>,
     /// The limits in force, and how far each is passed.
     pub limits: Vec<LimitView>,
+    pub limit_action: Option<LimitActionView>,
     pub ready: Option<bool>,
     pub probes: Vec<ProbeView>,
     pub errors_per_minute: Option<u64>,
@@ -260,6 +261,7 @@ fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {
         connections: bot.connections,
         output_bytes_per_s: bot.output_bytes_per_s,
         limits: bot.limits.iter().map(|limit| LimitView::of(limit, now)).collect(),
+        limit_action: bot.limit_action.as_ref().map(LimitActionView::of),
         ready: bot.ready,
         probes: bot.probes.iter().map(probe_view).collect(),
         errors_per_minute: bot.errors_per_minute,

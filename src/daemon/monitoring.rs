@@ -5,8 +5,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use super::{Error, start_error, tell};
-use crate::alerts::Speaker;
-use crate::model::usage::{Level, Sample};
+use crate::model::usage::Sample;
 use crate::monitor::{log_watch, probes, sampler};
 use crate::supervisor::host::UsageTarget;
 use crate::supervisor::lookouts::{TellLogWatch, TellProber};
@@ -14,26 +13,21 @@ use crate::supervisor::news::{LogFinding, News};
 use crate::supervisor::process::TellSampler;
 
 /// None where nothing is to be sampled.
-pub(super) fn start_sampler(
-    period: Option<Duration>,
-    speaker: Speaker,
-    queue: &SyncSender<News>,
-) -> Result<Option<TellSampler>, Error> {
+pub(super) fn start_sampler(period: Option<Duration>, queue: &SyncSender<News>) -> Result<Option<TellSampler>, Error> {
     let Some(period) = period else { return Ok(None) };
     let queue = queue.clone();
     let sampler = sampler::start(period, move |samples: Vec<Sample>| {
-        for sample in &samples {
-            let passed = sample
-                .changes
-                .iter()
-                .filter(|it| it.to == Level::Max && it.from < it.to);
-            passed.for_each(|it| speaker.limit_passed(sample.bot.clone(), it.why.clone(), it.action));
-        }
         tell(&queue, News::Sampled(samples));
     })
     .map_err(start_error("the sampler"))?;
     Ok(Some(Box::new(move |targets: Vec<UsageTarget>| {
-        let target = |UsageTarget { bot, run, pid, limits }| sampler::Target { bot, run, pid, limits };
+        let target = |it: UsageTarget| sampler::Target {
+            bot: it.bot,
+            run: it.run,
+            pid: it.pid,
+            limits: it.limits,
+            known: it.standings,
+        };
         // A sampler that has ended leaves usage unknown.
         let _ = sampler.send(targets.into_iter().map(target).collect());
     })))

@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::sync::mpsc::SyncSender;
 
 use super::{Error, tell};
-use crate::alerts::scene::{BotScene, Disk, LimitScene, Reach, Scene};
+use crate::alerts::scene::{BotScene, Disk, LimitScene, PassedLimit, Reach, Scene};
 use crate::alerts::{self, Feedback, Speaker, Watching};
 use crate::config::SupervisorSettings;
 use crate::home::Home;
-use crate::model::bot::State;
+use crate::model::bot::{LimitAction, State};
 use crate::model::units::Stamp;
 use crate::supervisor::news::{News, Trouble};
 use crate::supervisor::process::{Observer, SettingsObserver};
@@ -82,9 +82,10 @@ fn bot_scene(bot: &BotStatus) -> Option<BotScene> {
         state: State::from_word(&bot.state)?,
         reason: bot.reason.clone(),
         failures: bot.failures,
+        last_exit: bot.last_exit.as_ref().and_then(|exit| exit.why.clone()),
         was_struck: bot.last_exit.as_ref().and_then(|exit| exit.signal).is_some_and(is_blow),
         limits: bot.limits.iter().filter_map(limit_scene).collect(),
-        passed: None,
+        passed: bot.limit_action.as_ref().and_then(passed_limit),
         errors_per_minute: bot.errors_per_minute,
         waiting: waiting.into_iter().flatten().sum(),
         heartbeat_at: bot.heartbeat_at.map(Stamp::from_unix_ms),
@@ -116,10 +117,17 @@ fn limit_scene(limit: &snapshot::LimitStatus) -> Option<LimitScene> {
     })
 }
 
+fn passed_limit(acted: &snapshot::LimitActionStatus) -> Option<PassedLimit> {
+    Some(PassedLimit {
+        why: acted.why.clone(),
+        action: LimitAction::from_word(&acted.action)?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor::snapshot::{LimitStatus, ProbeStatus};
+    use crate::supervisor::snapshot::{LimitActionStatus, LimitStatus, ProbeStatus};
 
     #[test]
     fn a_line_of_the_snapshot_becomes_what_the_rules_look_at() {
@@ -152,6 +160,11 @@ mod tests {
                     ..LimitStatus::default()
                 },
             ],
+            limit_action: Some(LimitActionStatus {
+                why: "cpu is high".to_owned(),
+                action: "stop".to_owned(),
+                at: 7,
+            }),
             ..BotStatus::default()
         };
         let scene = bot_scene(&status).unwrap();
@@ -160,6 +173,8 @@ mod tests {
         assert_eq!(scene.not_ready_because.as_deref(), Some("web says HTTP 503"));
         let limits: Vec<(&str, Reach)> = scene.limits.iter().map(|it| (it.why.as_str(), it.reach)).collect();
         assert_eq!(limits, [("memory is over its warn", Reach::Warn)]);
+        let passed = scene.passed.unwrap();
+        assert_eq!((passed.why.as_str(), passed.action), ("cpu is high", LimitAction::Stop));
         let disabled = BotStatus {
             enabled: false,
             ..status

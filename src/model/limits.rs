@@ -51,6 +51,8 @@ const _: () = assert!(
 pub const SPAWN_TIME_MAX: Duration = Duration::from_secs(20);
 /// The snapshot is written at most this often.
 pub const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(100);
+/// What was done for a limit is shown at least this long, so that whoever reads snapshots has seen it.
+pub const LIMIT_ACTION_KEPT_MIN: Duration = Duration::from_secs(5);
 /// News that wait for the loop; a sender blocks when it is full, nothing is dropped.
 pub const QUEUE_LEN_MAX: usize = 4096;
 /// A loop that wakes this late has slept with the machine: it must not judge bots by what it missed.

@@ -35,6 +35,10 @@ impl Measure {
         Measure::Halted,
     ];
 
+    pub fn from_word(word: &str) -> Option<Measure> {
+        Measure::ALL.into_iter().find(|measure| measure.word() == word)
+    }
+
     /// As keys and JSON name it.
     pub fn word(self) -> &'static str {
         match self {
@@ -126,6 +130,11 @@ pub enum LimitAction {
 }
 
 impl LimitAction {
+    pub fn from_word(word: &str) -> Option<LimitAction> {
+        let all = [LimitAction::Alert, LimitAction::Restart, LimitAction::Stop];
+        all.into_iter().find(|action| action.word() == word)
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             LimitAction::Alert => "alert",
@@ -219,6 +228,12 @@ pub enum Level {
 }
 
 impl Level {
+    pub fn from_word(word: &str) -> Option<Level> {
+        [Level::Ok, Level::Warn, Level::Max]
+            .into_iter()
+            .find(|level| level.word() == word)
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             Level::Ok => "ok",

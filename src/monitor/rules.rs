@@ -20,6 +20,8 @@ pub struct Watch {
     /// The limits that it was judged by last.
     limits: Option<Limits>,
     tracks: [Track; Measure::ALL.len()],
+    /// What was told of each measure while it could be measured.
+    told: [Option<String>; Measure::ALL.len()],
 }
 
 /// How one measure stands to its two thresholds.
@@ -47,6 +49,27 @@ struct Thresholds {
 }
 
 impl Watch {
+    /// Goes on with what an earlier watch of the same run has found, where the thresholds are still the same.
+    pub fn resume(limits: &Limits, host_memory: Option<u64>, known: &[Standing], now: Moment) -> Watch {
+        let mut watch = Watch::default();
+        let places = watch.tracks.iter_mut().zip(&mut watch.told);
+        for (measure, (track, told)) in Measure::ALL.into_iter().zip(places) {
+            let (warn, max) = shown_thresholds(measure, Thresholds::of(measure, limits.of(measure), host_memory));
+            let is_alike = |it: &&Standing| it.measure == measure && is_near(it.warn, warn) && is_near(it.max, max);
+            let Some(standing) = known.iter().find(is_alike) else {
+                continue;
+            };
+            let reached = Excess::Reached(standing.since.unwrap_or(now));
+            match standing.level {
+                Level::Ok => continue,
+                Level::Warn => track.warn = reached,
+                Level::Max => (track.warn, track.max) = (reached, reached),
+            }
+            told.clone_from(&standing.why);
+        }
+        watch
+    }
+
     /// Judges one look: the limits in force, and the levels that were reached or left since the last one.
     /// `host_memory` bounds a bot without a limit of its own, in bytes.
     pub fn judge(
@@ -58,7 +81,8 @@ impl Watch {
     ) -> (Vec<Standing>, Vec<LevelChange>) {
         let known = self.limits.replace(limits.clone());
         let (mut standings, mut changes) = (Vec::new(), Vec::new());
-        for (measure, track) in Measure::ALL.into_iter().zip(&mut self.tracks) {
+        let places = self.tracks.iter_mut().zip(&mut self.told);
+        for (measure, (track, told)) in Measure::ALL.into_iter().zip(places) {
             let limit = limits.of(measure);
             let thresholds = Thresholds::of(measure, limit, host_memory);
             let mut from = track.level();
@@ -93,7 +117,12 @@ impl Watch {
                 });
             }
             if thresholds.warn.is_some() || thresholds.max.is_some() {
-                standings.push(standing(measure, limits, thresholds, usage, track));
+                let mut standing = standing(measure, limits, thresholds, usage, track);
+                if usage.value(measure).is_none() && told.is_some() {
+                    standing.why = standing.why.and(told.clone());
+                }
+                told.clone_from(&standing.why);
+                standings.push(standing);
             }
         }
         (standings, changes)
@@ -183,11 +212,7 @@ impl Excess {
 
 fn standing(measure: Measure, limits: &Limits, thresholds: Thresholds, usage: &Usage, track: &Track) -> Standing {
     let level = track.level();
-    let (warn, max) = match measure {
-        // What it is held against means nothing to anybody.
-        Measure::Halted => (None, None),
-        _ => (thresholds.warn, thresholds.max),
-    };
+    let (warn, max) = shown_thresholds(measure, thresholds);
     Standing {
         measure,
         warn,
@@ -195,6 +220,22 @@ fn standing(measure: Measure, limits: &Limits, thresholds: Thresholds, usage: &U
         level,
         since: track.since(),
         why: (level != Level::Ok).then(|| excess_in_words(measure, limits, thresholds, usage, level)),
+    }
+}
+
+fn shown_thresholds(measure: Measure, thresholds: Thresholds) -> (Option<f64>, Option<f64>) {
+    match measure {
+        // What it is held against means nothing to anybody.
+        Measure::Halted => (None, None),
+        _ => (thresholds.warn, thresholds.max),
+    }
+}
+
+/// Whether two thresholds are the same, one of which may have been written and read.
+fn is_near(a: Option<f64>, b: Option<f64>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => (a - b).abs() <= a.abs() * 1e-9,
+        (a, b) => a == b,
     }
 }
 

@@ -39,6 +39,55 @@ fn changes(limits: &Limits, looks: &[(u64, u64)]) -> Vec<(u64, Level, Level)> {
 }
 
 #[test]
+fn the_next_watch_of_a_run_goes_on_where_the_last_one_was() {
+    let limits = Limits {
+        halted: Limit {
+            max: Some(HALTED_MAX),
+            warn: Warn::Share(0.8),
+            lasting: Duration::from_secs(10),
+            action: LimitAction::Alert,
+        },
+        ..threads(Some(100.0), Warn::Share(0.8), 10)
+    };
+    for (count, level, below) in [(101, Level::Max, Level::Warn), (90, Level::Warn, Level::Ok)] {
+        let looks = |watch: &mut Watch, count, second| watch.judge(&limits, None, &of(count), at(second));
+        let mut first = Watch::default();
+        looks(&mut first, count, 0);
+        let (known, _) = looks(&mut first, count, 10);
+        assert_eq!(known[0].level, level);
+        let mut next = Watch::resume(&limits, None, &known, at(100));
+        assert_eq!(looks(&mut next, count, 101), (known.clone(), Vec::new()));
+        let left = if level == Level::Max { 90 } else { 10 };
+        let (standings, changes) = looks(&mut next, left, 102);
+        assert_eq!((standings[0].level, changes.len(), changes[0].from), (below, 1, level));
+        // Another threshold is judged anew, and says nothing of what it never found.
+        let other = threads(Some(90.0), Warn::Share(0.8), 10);
+        let mut next = Watch::resume(&other, None, &known, at(100));
+        let (standings, changes) = next.judge(&other, None, &of(count), at(101));
+        assert_eq!((standings[0].level, changes), (Level::Ok, vec![]));
+    }
+}
+
+#[test]
+fn what_cannot_be_measured_is_told_as_it_was_known_last() {
+    let limits = Limits {
+        cpu: Limit {
+            max: Some(50.0),
+            ..Limit::default()
+        },
+        ..Limits::default()
+    };
+    let busy = Usage {
+        cpu_percent: Some(99.0),
+        ..Usage::default()
+    };
+    let (known, _) = Watch::default().judge(&limits, None, &busy, at(0));
+    let mut next = Watch::resume(&limits, None, &known, at(5));
+    // A first look knows no CPU.
+    assert_eq!(next.judge(&limits, None, &Usage::default(), at(5)), (known, vec![]));
+}
+
+#[test]
 fn levels_are_reached_and_left() {
     use Level::{Max, Ok, Warn as Warned};
     let both = threads(Some(100.0), Warn::Share(0.8), 10);

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::model::bot::{BotId, Limits, RunId};
 use crate::model::limits::LATE_WAKE;
 use crate::model::units::Moment;
-use crate::model::usage::{Activity, Sample, Usage};
+use crate::model::usage::{Activity, Sample, Standing, Usage};
 use crate::run::host_memory::host_memory;
 use crate::run::identity::Stat;
 use crate::run::process_tree::processes_below_shim;
@@ -29,6 +29,8 @@ pub struct Target {
     pub run: RunId,
     pub pid: u32,
     pub limits: Limits,
+    /// How it stood to them when this sampler had not seen it yet.
+    pub known: Vec<Standing>,
 }
 
 /// Starts the sampler. Targets are sent through the result, each list replacing the last; `tell` is
@@ -134,8 +136,14 @@ impl Sampler {
         let what = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
         self.system
             .refresh_processes_specifics(ProcessesToUpdate::Some(&all), true, what);
-        self.count_connections(targets, &trees, now);
         let host_memory = host_memory();
+        for target in targets {
+            self.watched.entry(target.run.clone()).or_insert_with(|| Watched {
+                watch: Watch::resume(&target.limits, host_memory, &target.known, now),
+                ..Watched::default()
+            });
+        }
+        self.count_connections(targets, &trees, now);
         let pairs = targets.iter().zip(trees);
         pairs
             .filter_map(|(target, tree)| Some(self.sample(target, &tree?, host_memory, now)))
@@ -147,7 +155,10 @@ impl Sampler {
         let is_due = self.counted_at.is_none_or(|at| now.since(at) >= CONNECTIONS_EVERY);
         let is_wanted = |sampler: &Sampler, target: &Target| {
             let limit = &target.limits.connections;
-            is_due || limit.warn_at().is_some() || limit.max.is_some() || !sampler.watched.contains_key(&target.run)
+            is_due
+                || limit.warn_at().is_some()
+                || limit.max.is_some()
+                || sampler.watched.get(&target.run).is_none_or(|it| it.last.is_none())
         };
         let wanted: Vec<_> = targets
             .iter()

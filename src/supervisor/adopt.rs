@@ -14,6 +14,7 @@ use super::recall::recall;
 use super::recipe::differs;
 use super::reload::placeholder;
 use super::snapshot::{BotStatus, Stage};
+use super::usage::standing_of;
 use crate::model::bot::{BotId, RunId, Wanted};
 use crate::model::units::Stamp;
 
@@ -88,12 +89,21 @@ impl<H: Host> Supervisor<H> {
             refused: found.ledger.refused.as_deref().and_then(RunId::parse),
         };
         member.seen.last_end = found.last_end.clone();
+        member.seen.limit_action = found.ledger.limit_action.clone();
         member.seen.speaks = found.live().map_or(Speaks::Nothing, |live| live.speaks());
         // It was asked by an earlier supervisor, whose questions are not counted.
         let is_polled = member.seen.speaks == Speaks::Ready && !interval.is_zero();
         member.seen.poll.next_at = is_polled.then(|| now + interval);
         if let Some(line) = &found.shown {
             member.take_shown(line);
+            // Where nothing is sampled any more nobody would mend it.
+            if self.pace.sampling_period.is_some() {
+                member.seen.standings = line
+                    .limits
+                    .iter()
+                    .filter_map(|it| standing_of(it, now, stamp))
+                    .collect();
+            }
         }
         member.seen.suits = found.live().and_then(|live| live.suits.clone());
         let is_counted = found.is_counted();

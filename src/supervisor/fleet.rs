@@ -12,9 +12,9 @@ use crate::model::usage::{Level, Standing, Usage};
 use super::error_rate::ErrorRate;
 use super::health::Health;
 use super::host::BoxCounts;
-use super::ledger::Ledger;
+use super::ledger::{self, Ledger};
 use super::machine::{Bot, Phase, Policy, deadline};
-use super::snapshot::{BotStatus, LastExit, LimitStatus};
+use super::snapshot::{BotStatus, LastExit, LimitActionStatus, LimitStatus};
 
 /// One bot under supervision. `P` is how its host names a posted message.
 pub struct Member<P> {
@@ -121,6 +121,8 @@ pub struct Seen<P> {
     pub last_end: Option<(End, Stamp)>,
     /// Why the last run was ended, where nobody had asked for it.
     pub last_why: Option<String>,
+    /// A limit that was passed and acted upon, until a later run is well.
+    pub limit_action: Option<ledger::ActedLimit>,
     pub errors: ErrorRate,
     pub counts: BoxCounts,
     /// When a message in its inbox is due that waits for its retry.
@@ -175,6 +177,7 @@ impl<P> Default for Seen<P> {
             note: None,
             last_end: None,
             last_why: None,
+            limit_action: None,
             errors: ErrorRate::default(),
             counts: BoxCounts::default(),
             later_at: None,
@@ -188,6 +191,7 @@ impl<P> Seen<P> {
         *self = Seen {
             last_end: self.last_end.take(),
             last_why: self.last_why.take(),
+            limit_action: self.limit_action.take(),
             errors: std::mem::take(&mut self.errors),
             counts: self.counts,
             later_at: self.later_at,
@@ -206,6 +210,7 @@ impl<P> Member<P> {
             self.seen.later_at,
             self.seen.health.deadline(),
             self.seen.errors.next_change(),
+            self.limit_action_until(),
         ]
         .into_iter()
         .flatten()
@@ -317,6 +322,11 @@ impl<P> Member<P> {
             connections: usage.and_then(|usage| usage.connections),
             output_bytes_per_s: usage.and_then(|usage| usage.output).map(|rate| rate as u64),
             limits: self.seen.standings.iter().map(|it| limit_status(it, on_wall)).collect(),
+            limit_action: self.seen.limit_action.as_ref().map(|it| LimitActionStatus {
+                why: it.why.clone(),
+                action: it.action.clone(),
+                at: it.at,
+            }),
             state_since: Some(self.state_since.unix_ms()),
             heartbeat_at: live.and(self.seen.heartbeat_at).map(Stamp::unix_ms),
             inbox_new: Some(self.seen.counts.inbox_new),

@@ -9,6 +9,7 @@ use crate::model::message::Envelope;
 use crate::model::metric::MetricRow;
 use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp};
+use crate::model::usage::Standing;
 use crate::spool::{Buried, RunEnd, Settled};
 
 use super::capacity::Budget;
@@ -243,4 +244,6 @@ pub struct UsageTarget {
     pub run: RunId,
     pub pid: u32,
     pub limits: Limits,
+    /// How it stands to them as far as is known: what an adopted run goes on with.
+    pub standings: Vec<Standing>,
 }

@@ -30,6 +30,18 @@ pub struct Ledger {
     pub refused: Option<String>,
     pub rest: Rest,
     pub live: Option<Live>,
+    pub limit_action: Option<ActedLimit>,
+}
+
+/// What was done to a run that had passed the maximum of a limit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActedLimit {
+    pub run_id: String,
+    pub why: String,
+    /// `restart` or `stop`.
+    pub action: String,
+    /// Unix milliseconds.
+    pub at: i64,
 }
 
 /// See `backoff::Failures`.
@@ -128,6 +140,7 @@ pub fn forgive(run_dir: &Path, boot_id: &str) -> Result<(), RecordError> {
     let forgiven = Ledger {
         failures: FailureCount::default(),
         rest: Rest::Wish,
+        limit_action: None,
         ..ledger
     };
     write(run_dir, boot_id, &forgiven)

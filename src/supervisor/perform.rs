@@ -12,6 +12,7 @@ use super::host::{Host, Launch};
 use super::machine::{Effect, Event, Phase, SpawnFailure, Stage as StopStage, StopMode, Tick, step};
 use super::news::News;
 use super::snapshot::Stage;
+use super::usage::is_asked_anew;
 
 impl<H: Host> Supervisor<H> {
     /// Lets the machine decide about one bot, performs its effects and tells what changed.
@@ -25,12 +26,14 @@ impl<H: Host> Supervisor<H> {
         let stamp = self.host.stamp();
         let Some(member) = self.fleet.get_mut(bot) else { return };
         let before = member.bot.clone();
+        let is_asked = is_asked_anew(&event, &before);
         let (after, effects) = step(before.clone(), &member.policy, event, &tick);
         member.bot = after;
         if before.live_run() != member.bot.live_run() {
             member.seen.of_next_run();
             self.targets_changed = true;
         }
+        let is_forgotten = member.forget_limit_action(is_asked, tick.now);
         let (state, reason) = (member.bot.state(), member.bot.reason(&member.policy));
         let is_stuck = matches!(
             &member.bot.phase,
@@ -58,7 +61,7 @@ impl<H: Host> Supervisor<H> {
         if is_stuck && let Some(run) = run {
             self.name_survivor(bot, &run);
         }
-        if changed {
+        if changed || is_forgotten {
             self.touch();
         }
         // Before anything is done: a supervisor that is killed after it must not be asked to count twice.

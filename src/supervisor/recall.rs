@@ -22,6 +22,7 @@ impl<P> Member<P> {
             refused: self.counted.refused.as_ref().map(RunId::to_string),
             rest: rest_of(&self.bot.phase),
             live: self.live().filter(|live| *live != Live::of(&live.run_id)),
+            limit_action: self.seen.limit_action.clone(),
         }
     }
 

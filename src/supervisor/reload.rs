@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::bot::{BotId, BotSpec, Platform, Wanted};
+use crate::model::usage::Standing;
 
 use super::environment::secrets_of;
 use super::event_loop::Supervisor;
@@ -111,6 +112,10 @@ impl<H: Host> Supervisor<H> {
             let secrets = secrets_of(&policy.spec.env, configured.token.as_ref());
             member.discretion.learn(secrets);
         }
+        // What was told of an old limit is no longer so.
+        let (old, new) = (&member.policy.spec.limits, &policy.spec.limits);
+        let is_kept = |it: &Standing| old.of(it.measure) == new.of(it.measure);
+        member.seen.standings.retain(is_kept);
         member.policy = policy;
         member.token = configured.token;
         if member.bot.live_run().is_some() && !runs_with_old && member.recipe != configured.recipe {
@@ -118,8 +123,6 @@ impl<H: Host> Supervisor<H> {
         }
         member.recipe = configured.recipe;
         member.place = Place::Configured;
-        // What was told of the old limits is no longer so.
-        member.seen.standings.clear();
         let is_desired = member.is_desired();
         // Deadlines and limits follow the policy while the process stays.
         self.targets_changed = true;

@@ -231,6 +231,7 @@ struct World {
     /// The runs that are asked from outside, and the bots whose logs are read, from when on.
     probed: Vec<(BotId, RunId)>,
     logged: BTreeMap<BotId, Stamp>,
+    usage_targets: Vec<UsageTarget>,
 }
 
 impl World {
@@ -269,7 +270,17 @@ impl World {
             refused: Vec::new(),
             probed: Vec::new(),
             logged: BTreeMap::new(),
+            usage_targets: Vec::new(),
         }
+    }
+
+    /// What the last snapshot said of a run that lives.
+    fn shown_of(&self, remnant: &Remnant) -> Option<BotStatus> {
+        let Remnant::Alive { run, .. } = remnant else {
+            return None;
+        };
+        let mut lines = self.issues.last()?.snapshot.bots.iter();
+        lines.find(|line| line.run_id.as_deref() == Some(run.as_str())).cloned()
     }
 
     fn next_serial(&mut self) -> u64 {
@@ -419,8 +430,8 @@ impl Host for World {
             is_meant.then(|| Found {
                 ledger: self.ledgers.get(&bot).cloned().unwrap_or_default(),
                 last_end: self.exits.get(&bot).map(|exit| (exit.end.clone(), exit.at)),
-                shown: None,
                 seen_until: None,
+                shown: self.shown_of(&remnant),
                 is_told: self.facts.iter().any(|fact| fact.bot == bot && fact.name == "exited"),
                 remnant,
                 bot,
@@ -635,6 +646,7 @@ impl Host for World {
     }
 
     fn watch_usage(&mut self, targets: Vec<UsageTarget>) {
+        self.usage_targets.clone_from(&targets);
         for target in targets {
             assert!(target.pid > 0, "{} is watched without a process", target.bot);
         }

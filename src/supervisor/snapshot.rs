@@ -145,6 +145,9 @@ pub struct BotStatus {
     /// The thresholds in force, and how far each is passed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitStatus>,
+    /// A limit that was passed and acted upon, until a later run is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_action: Option<LimitActionStatus>,
     /// What the kernel enforces, as written (`memory.max 512.0 MiB`), and what it was asked for and does not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel: Vec<String>,
@@ -192,6 +195,16 @@ pub struct LimitStatus {
     pub since: Option<i64>,
     /// In words, where it is passed.
     pub why: Option<String>,
+}
+
+/// What was done to a run that had passed the maximum of a limit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LimitActionStatus {
+    pub why: String,
+    /// `restart` or `stop`.
+    pub action: String,
+    pub at: i64,
 }
 
 /// How the last run ended; code and signal are both None where nobody saw it.

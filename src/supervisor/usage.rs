@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 
 use crate::model::bot::{BotId, LimitAction, RunId};
-use crate::model::usage::{Level, LevelChange, Sample};
+use crate::model::limits::LIMIT_ACTION_KEPT_MIN;
+use crate::model::units::{Moment, Stamp};
+use crate::model::usage::{Level, LevelChange, Measure, Sample, Standing};
 
 use super::capacity::{Promise, has_place};
 use super::event_loop::Supervisor;
+use super::fleet::Member;
 use super::host::{Host, UsageTarget};
-use super::machine::{Event, Phase, Then};
-use super::snapshot::Stage;
+use super::ledger;
+use super::machine::{Bot, Event, Phase, Then};
+use super::snapshot::{LimitStatus, Stage};
 
 impl<H: Host> Supervisor<H> {
     /// One pass of the sampler, with all that it found.
@@ -63,8 +67,24 @@ impl<H: Host> Supervisor<H> {
             LimitAction::Restart => Then::Restart,
             LimitAction::Stop => Then::GiveUp,
         };
+        self.remember_limit_action(bot, run, &why, action);
         let run = run.clone();
         self.apply(bot, Event::Unhealthy { run, why, then });
+    }
+
+    /// Shown until a later run is well: the run that is ended for it may be gone before anybody has looked.
+    fn remember_limit_action(&mut self, bot: &BotId, run: &RunId, why: &str, action: LimitAction) {
+        let at = self.host.stamp().unix_ms();
+        if let Some(member) = self.fleet.get_mut(bot)
+            && matches!(&member.bot.phase, Phase::Starting { .. } | Phase::Running { .. })
+        {
+            member.seen.limit_action = Some(ledger::ActedLimit {
+                run_id: run.to_string(),
+                why: why.to_owned(),
+                action: action.word().to_owned(),
+                at,
+            });
+        }
     }
 
     pub(super) fn usage_targets(&self) -> Vec<UsageTarget> {
@@ -77,6 +97,7 @@ impl<H: Host> Supervisor<H> {
                     run: run.clone(),
                     pid,
                     limits: member.policy.spec.limits.clone(),
+                    standings: member.seen.standings.clone(),
                 })
             })
             .collect()
@@ -112,5 +133,59 @@ impl<H: Host> Supervisor<H> {
             self.apply(&bot, Event::Room);
         }
         self.room_changed = false;
+    }
+}
+
+impl<P> Member<P> {
+    /// When a run that came after a limit's action will have been well for long enough.
+    pub(super) fn limit_action_until(&self) -> Option<Moment> {
+        let acted = self.seen.limit_action.as_ref()?;
+        match &self.bot.phase {
+            Phase::Running { run, ready_at, .. } if run.as_str() != acted.run_id => {
+                Some(*ready_at + self.policy.restart().reset_after.max(LIMIT_ACTION_KEPT_MIN))
+            }
+            _ => None,
+        }
+    }
+
+    /// Forgets a limit's action that is over; says whether it was. A bot that was stopped is begun again by any
+    /// later run, one that was restarted has to be well for a while.
+    pub(super) fn forget_limit_action(&mut self, is_asked: bool, now: Moment) -> bool {
+        let Some(acted) = &self.seen.limit_action else {
+            return false;
+        };
+        let is_stopped = acted.action == LimitAction::Stop.word();
+        let is_begun = self.bot.live_run().is_some_and(|run| run.as_str() != acted.run_id);
+        let is_over = is_asked || (is_stopped && is_begun) || self.limit_action_until().is_some_and(|at| at <= now);
+        if is_over {
+            self.seen.limit_action = None;
+        }
+        is_over
+    }
+}
+
+/// What the last snapshot says of one limit. `now` and `stamp` are the same moment on both clocks.
+pub(super) fn standing_of(shown: &LimitStatus, now: Moment, stamp: Stamp) -> Option<Standing> {
+    let since = |at: i64| {
+        let lasted = stamp.since(Stamp::from_unix_ms(at)).as_micros();
+        Moment(now.0.saturating_sub(u64::try_from(lasted).unwrap_or(u64::MAX)))
+    };
+    Some(Standing {
+        measure: Measure::from_word(&shown.what)?,
+        warn: shown.warn,
+        max: shown.max,
+        level: Level::from_word(&shown.level)?,
+        since: shown.since.map(since),
+        why: shown.why.clone(),
+    })
+}
+
+/// Whether an operator says anew what a bot shall do: what was done to it before is past.
+pub(super) fn is_asked_anew(event: &Event, before: &Bot) -> bool {
+    match event {
+        Event::WantDown(_) | Event::WantRestart(_) => true,
+        // One that lives, or is being ended, goes on as it is.
+        Event::WantUp => before.live_run().is_none(),
+        _ => false,
     }
 }

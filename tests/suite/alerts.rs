@@ -303,6 +303,85 @@ fn more_than_a_sink_takes_in_a_minute_comes_as_one() {
 }
 
 #[test]
+fn a_limit_that_restarts_or_stops_a_bot_is_told_with_what_was_done() {
+    let double = Double::start();
+    let yaml = settings(&webhook(&double)).replace("period: off", "period: 100ms");
+    let home = Home::with_settings(&yaml.replace("delay: 100s", "delay: 0s"));
+    home.create_with("shop", &["--no-start"], SLEEPER);
+    home.create_with("news", &["--no-start"], SLEEPER);
+    let hungry = ["limits.open_files.max=1", "limits.open_files.for=0s"];
+    home.set("shop", &hungry);
+    home.set(
+        "shop",
+        &["limits.open_files.action=restart", "restart.max_restarts=1000"],
+    );
+    home.set("news", &hungry);
+    home.set("news", &["limits.open_files.action=stop"]);
+    home.ok(&["start"]);
+    home.ok(&["bot", "start", "shop", "news"]);
+    let told = |bot: &str| {
+        let words = double.words();
+        words
+            .iter()
+            .find(|word| short(word) == format!("raised limit {bot}"))
+            .map(|word| (word["level"].clone(), word["text"].as_str().unwrap().to_owned()))
+    };
+    for (bot, level) in [("shop", "warning"), ("news", "critical")] {
+        wait_until(&format!("the limit of {bot} is told"), &home, || told(bot).is_some());
+        assert_eq!(told(bot).unwrap().0, level);
+    }
+    assert!(
+        told("shop").unwrap().1.ends_with("; action restart"),
+        "{:?}",
+        told("shop")
+    );
+    assert!(told("news").unwrap().1.ends_with("; action stop"), "{:?}", told("news"));
+    home.wait_state("news", "failed");
+    assert_eq!(home.bot("news")["limit_action"]["action"], "stop");
+    home.set("news", &["limits.open_files.action=alert"]);
+    home.ok(&["bot", "start", "news"]);
+    wait_until("the action is past", &home, || {
+        home.bot("news")["limit_action"].is_null()
+    });
+}
+
+#[test]
+fn an_open_limit_is_the_same_alert_under_the_next_supervisor() {
+    let double = Double::start();
+    let yaml = settings(&webhook(&double)).replace("period: off", "period: 100ms");
+    let home = Home::with_settings(&yaml);
+    home.create_with("shop", &["--no-start"], SLEEPER);
+    let limits = ["max=1", "for=2s", "action=alert"].map(|it| format!("limits.open_files.{it}"));
+    home.set("shop", &limits.each_ref().map(String::as_str));
+    home.ok(&["start"]);
+    home.ok(&["bot", "start", "shop"]);
+    wait_words(&home, &double, &["raised limit shop"]);
+    let level = || {
+        let bot = home.bot("shop");
+        let mut limits = bot["limits"].as_array().unwrap().iter();
+        limits.find(|it| it["what"] == "open_files").unwrap()["level"].clone()
+    };
+    assert_eq!(level(), "max");
+    home.kill_supervisor();
+    home.ok(&["start"]);
+    wait_until("it is measured again", &home, || {
+        home.bot("shop")["memory_bytes"].is_u64()
+    });
+    assert_eq!(level(), "max");
+    home.ok(&["stop", "--keep-bots"]);
+    home.ok(&["start"]);
+    wait_until("it is measured again", &home, || {
+        home.bot("shop")["memory_bytes"].is_u64()
+    });
+    assert_eq!(level(), "max");
+    // Another setting is nothing to it.
+    home.set("shop", &["restart.delay=7s"]);
+    assert_eq!(level(), "max");
+    home.ok(&["alerts", "test"]);
+    wait_words(&home, &double, &["raised limit shop", "test test -"]);
+}
+
+#[test]
 fn a_supervisor_that_died_is_told_and_one_that_left_is_not() {
     let double = Double::start();
     let yaml = settings(&webhook(&double)).replace("adopted: {enabled: false}", "adopted: {enabled: true}");

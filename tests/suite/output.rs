@@ -10,7 +10,7 @@ fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-const BOT_FIELDS: [&str; 38] = [
+const BOT_FIELDS: [&str; 39] = [
     "id",
     "index",
     "platform",
@@ -44,6 +44,7 @@ const BOT_FIELDS: [&str; 38] = [
     "connections",
     "output_bytes_per_s",
     "limits",
+    "limit_action",
     "ready",
     "probes",
     "errors_per_minute",

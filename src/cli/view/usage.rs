@@ -8,7 +8,7 @@ use super::{BotView, View, show_ms};
 use crate::cli::client::age;
 use crate::model::units::{Stamp, show_size};
 use crate::model::usage::Measure;
-use crate::supervisor::snapshot::LimitStatus;
+use crate::supervisor::snapshot::{LimitActionStatus, LimitStatus};
 
 /// One limit in force. Thresholds are in the unit of what is measured.
 #[derive(Debug, Serialize)]
@@ -34,6 +34,24 @@ impl LimitView {
             since: limit.since.map(show_ms),
             why: limit.why.clone(),
             lasted: limit.since.map(|at| age(at, now)),
+        }
+    }
+}
+
+/// What was done for a limit, until a later run is well.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct LimitActionView {
+    pub why: String,
+    pub action: String,
+    pub at: String,
+}
+
+impl LimitActionView {
+    pub(super) fn of(acted: &LimitActionStatus) -> LimitActionView {
+        LimitActionView {
+            why: acted.why.clone(),
+            action: acted.action.clone(),
+            at: show_ms(acted.at),
         }
     }
 }

@@ -213,6 +213,58 @@ fn a_limit_does_what_its_action_says() {
 }
 
 #[test]
+fn what_was_done_for_a_limit_is_shown_until_a_later_run_is_well() {
+    let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
+    let run = simulation.run("shop");
+    passed(&mut simulation, run.clone(), LimitAction::Alert);
+    assert_eq!(simulation.status("shop").limit_action, None);
+    passed(&mut simulation, run, LimitAction::Restart);
+    let acted = |simulation: &Simulation| simulation.status("shop").limit_action.map(|it| it.action);
+    let restart = Some("restart".to_owned());
+    assert_eq!(
+        (simulation.launches_of("shop"), acted(&simulation)),
+        (2, restart.clone())
+    );
+    // A run that fails is no recovery, and the next supervisor knows of it as well.
+    simulation.pass(seconds(30));
+    simulation.crash("shop", code(1));
+    simulation.pass(seconds(40));
+    assert_eq!(
+        (simulation.state("shop").as_str(), acted(&simulation)),
+        ("running", restart.clone())
+    );
+    let mut simulation = simulation.kill_supervisor();
+    simulation.pass(seconds(1));
+    assert_eq!(acted(&simulation), restart);
+    simulation.pass(seconds(65));
+    assert_eq!(acted(&simulation), None);
+}
+
+#[test]
+fn a_bot_that_a_limit_has_stopped_is_shown_so_until_it_is_started() {
+    for is_asked in [true, false] {
+        let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
+        let run = simulation.run("shop");
+        passed(&mut simulation, run, LimitAction::Stop);
+        let mut simulation = simulation.kill_supervisor();
+        simulation.pass(seconds(1));
+        let shown = simulation.status("shop").limit_action.unwrap();
+        assert_eq!(
+            (shown.action.as_str(), simulation.state("shop").as_str()),
+            ("stop", "failed")
+        );
+        assert!(shown.why.starts_with("memory 2 GiB") && shown.at > 0);
+        if is_asked {
+            simulation.ask("start", &["shop"], "graceful");
+        } else {
+            simulation.ask("stop", &["shop"], "graceful");
+        }
+        simulation.pass(seconds(3));
+        assert_eq!(simulation.status("shop").limit_action, None, "{is_asked}");
+    }
+}
+
+#[test]
 fn a_warning_and_a_recovery_are_told_and_change_nothing_else() {
     let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
     let run = simulation.run("shop");
@@ -271,6 +323,30 @@ fn the_reason_names_every_limit_that_is_passed_until_it_is_left() {
             ("cpu", "ok", None)
         ]
     );
+    // The next supervisor shows it at once and hands it to its sampler; only a limit that is changed begins anew.
+    let mut world = simulation.supervisor.host;
+    world.pace.sampling_period = Some(seconds(5));
+    world.lose_supervisor();
+    let mut simulation = Simulation::of(world);
+    let adopted = &simulation.supervisor.host.usage_targets[0];
+    assert_eq!((&adopted.run, adopted.standings.len()), (&run, 3));
+    assert_eq!(
+        (adopted.standings[1].level, adopted.standings[1].since),
+        (Level::Max, Some(Moment(1_000_000_000)))
+    );
+    simulation.pass(millis(200));
+    assert_eq!(
+        (simulation.status("shop").reason, simulation.status("shop").limits),
+        (line.reason, line.limits)
+    );
+    let spec = simulation.world().configured.as_mut().unwrap()[0]
+        .spec
+        .as_mut()
+        .unwrap();
+    spec.limits.memory.max = Some(1e9);
+    simulation.hear(News::Reload);
+    simulation.pass(millis(200));
+    assert_eq!(simulation.status("shop").reason.as_deref(), Some("too many threads"));
     simulation.hear(look(vec![standing(Measure::Memory, Level::Ok, None)]));
     simulation.pass(seconds(1));
     assert_eq!(simulation.status("shop").reason, None);
