@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::alert::{Acked, Alert, AlertSettings, Level, OpenAlerts, Rule, Silence, Told};
+use crate::model::alert::{Acked, Alert, AlertSettings, HomeAlert, Level, OpenAlerts, OpenInHome, Rule, Silence, Told};
 use crate::model::bot::BotId;
 use crate::model::units::{Moment, Stamp};
 
@@ -319,17 +319,25 @@ impl Book {
         }
     }
 
-    /// How many alerts of each bot are open.
-    pub fn open_by_bot(&self) -> BTreeMap<BotId, OpenAlerts> {
-        let mut counts: BTreeMap<BotId, OpenAlerts> = BTreeMap::new();
+    /// How many alerts of each bot are open, and which of the home.
+    pub fn open_in_home(&self) -> OpenInHome {
+        let mut open = OpenInHome::default();
         for entry in self.open.values() {
-            let Some(bot) = entry.alert.bot.clone() else { continue };
             let level = entry.alert.level;
-            let of_bot = counts.entry(bot).or_insert(OpenAlerts { count: 0, worst: level });
+            let Some(bot) = entry.alert.bot.clone() else {
+                open.of_home.push(HomeAlert {
+                    rule: entry.alert.rule,
+                    level,
+                    text: entry.alert.text.clone(),
+                });
+                continue;
+            };
+            let none = OpenAlerts { count: 0, worst: level };
+            let of_bot = open.of_bots.entry(bot).or_insert(none);
             of_bot.count += 1;
             of_bot.worst = of_bot.worst.max(level);
         }
-        counts
+        open
     }
 
     /// The open alert of a rule about the whole home.

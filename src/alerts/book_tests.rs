@@ -179,6 +179,12 @@ fn what_becomes_worse_is_told_again_and_needs_a_new_acknowledgement() {
     };
     assert_eq!(desk.step(0, &disk(Level::Warning)), ["raised disk_low warning"]);
     assert_eq!(desk.step(1, &disk(Level::Critical)), ["escalated disk_low critical"]);
+    let open = desk.book.open_in_home();
+    let of_home: Vec<(Rule, Level)> = open.of_home.iter().map(|alert| (alert.rule, alert.level)).collect();
+    assert_eq!(
+        (open.of_bots.len(), of_home),
+        (0, vec![(Rule::DiskLow, Level::Critical)])
+    );
     assert_eq!(desk.step(1, &disk(Level::Warning)), NOTHING);
     assert_eq!(desk.step(1, &[]), NOTHING);
     assert_eq!(desk.step(10, &[]), ["recovered disk_low warning"]);
@@ -191,7 +197,7 @@ fn a_silence_holds_words_back_and_its_end_lets_them_out() {
     let both = [of(Rule::Held, "a"), of(Rule::Held, "b")];
     assert_eq!(desk.step(1, &both), ["raised held warning"]);
     // It is listed all the same.
-    assert_eq!(desk.book.open_by_bot().len(), 2);
+    assert_eq!(desk.book.open_in_home().of_bots.len(), 2);
     assert_eq!(desk.next_due_s(), Some(99));
     assert_eq!(desk.step(98, &both), NOTHING);
     assert_eq!(desk.step(1, &both), ["raised held warning"]);
@@ -231,7 +237,7 @@ fn the_next_supervisor_goes_on_where_the_last_one_was() {
     desk.book = Book::resume(left);
     assert_eq!(desk.step(1, &held[1..2]), ["recovered held warning"]);
     assert_eq!(desk.step(10, &held[1..2]), ["recovered held warning"]);
-    assert_eq!(desk.book.open_by_bot().len(), 1);
+    assert_eq!(desk.book.open_in_home().of_bots.len(), 1);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::home::Home;
 use crate::log::Mask;
-use crate::model::alert::{Alert, AlertSettings, OpenAlerts, Rule, Silence};
+use crate::model::alert::{Alert, AlertSettings, OpenInHome, Rule, Silence};
 use crate::model::bot::{BotId, LimitAction, State};
 use crate::model::units::Stamp;
 use crate::spool::new_id;
@@ -42,8 +42,8 @@ enum News {
 /// What the watcher has to say to the supervisor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Feedback {
-    /// The open alerts of each bot that has some.
-    Open(BTreeMap<BotId, OpenAlerts>),
+    /// The open alerts of the bots and of the home.
+    Open(OpenInHome),
     /// Most bots fail together, or do so no more; with the shortest wait before a restart.
     Outage(Option<(Outage, Duration)>),
 }
@@ -154,7 +154,7 @@ struct Watcher {
     scene: Option<Scene>,
     sinks: BTreeMap<String, Sink>,
     /// What the supervisor knows.
-    told: Option<(BTreeMap<BotId, OpenAlerts>, Option<Outage>)>,
+    told: Option<(OpenInHome, Option<Outage>)>,
     tell: Box<dyn Fn(Feedback) + Send>,
     must_retry: bool,
     /// Sinks that have a word already of which another one could not be given.
@@ -342,7 +342,7 @@ impl Watcher {
 
     /// Tells the supervisor what has changed, and only that: its answer is another scene.
     fn feed_back(&mut self, outage: Option<Outage>) {
-        let open = self.book.open_by_bot();
+        let open = self.book.open_in_home();
         let (known_open, known_outage) = match self.told.take() {
             Some((open, outage)) => (Some(open), outage),
             None => (None, None),

@@ -44,6 +44,9 @@ pub(super) struct SupervisorView {
     pub disk_free_bytes: Option<u64>,
     /// Most bots fail together.
     pub outage: Option<OutageView>,
+    /// Open alerts about the home itself, and the worst level among them.
+    pub alerts: u32,
+    pub alert_level: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -198,6 +201,8 @@ pub(super) fn view_of(client: &Client, snapshot: &Snapshot, now: Stamp) -> View 
                 failing: outage.failing,
                 of: outage.of,
             }),
+            alerts: snapshot.supervisor.alerts,
+            alert_level: snapshot.supervisor.alert_level.clone(),
         },
         summary,
         bots,
@@ -216,7 +221,13 @@ fn notes_of(snapshot: &Snapshot) -> Vec<String> {
             show_ms(outage.since)
         )
     });
-    about.notes.iter().cloned().chain(told).chain(outage).collect()
+    let alerts = about.alert_level.as_ref().map(|level| {
+        let what = if about.alerts == 1 { "alert" } else { "alerts" };
+        let texts = about.alert_texts.join("; ");
+        format!("{} {what} of the home ({level}): {texts}", about.alerts)
+    });
+    let notes = about.notes.iter().cloned();
+    notes.chain(told).chain(outage).chain(alerts).collect()
 }
 
 fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {

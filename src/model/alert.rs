@@ -214,6 +214,23 @@ pub struct OpenAlerts {
     pub worst: Level,
 }
 
+/// One open alert about the whole home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeAlert {
+    pub rule: Rule,
+    pub level: Level,
+    pub text: String,
+}
+
+/// All that is open in a home.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenInHome {
+    /// Each bot that has some.
+    pub of_bots: BTreeMap<BotId, OpenAlerts>,
+    /// About no bot, in the order of their rules.
+    pub of_home: Vec<HomeAlert>,
+}
+
 /// Everything about alerts in multibot.yaml.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertSettings {

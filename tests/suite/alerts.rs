@@ -323,3 +323,29 @@ fn a_supervisor_that_died_is_told_and_one_that_left_is_not() {
     wait_words(&home, &double, &["test test -", "raised adopted -", "test test -"]);
     assert_eq!(alerts(&home, &[]), Vec::<Value>::new());
 }
+
+#[test]
+fn alerts_of_the_home_are_shown_and_checked() {
+    let double = Double::start();
+    // An outage of which the only cause is its platform, and which no bot is blamed for.
+    let yaml = settings(&webhook(&double)).replace(
+        "  sinks:",
+        "  outage: {min_bots: 2, recover_after: 1h, restart_delay: 50ms}\n  sinks:",
+    );
+    let home = Home::with_settings(&yaml);
+    for bot in ["shop", "desk"] {
+        create_fickle(&home, bot);
+    }
+    home.ok(&["start"]);
+    home.write("bad", "");
+    for bot in ["shop", "desk"] {
+        kill(home.pid(bot), Signal::KILL);
+    }
+    wait_until("status counts it", &home, || home.status()["supervisor"]["alerts"] == 1);
+    let about = &home.status()["supervisor"];
+    assert_eq!(about["alert_level"], "critical");
+    let notes = about["notes"].to_string();
+    assert!(notes.contains("1 alert of the home (critical): outage: "), "{notes}");
+    let check = home.run(&["check"]).code(2);
+    assert!(check.out.contains("'alerts'=1;"), "{}", check.out);
+}
