@@ -118,6 +118,10 @@ impl Book {
                 seen: tick.now,
                 since: condition.since,
             });
+            // What has a time of its own only until it is seen for certain begins to last then.
+            if matches!((pending.since, condition.since), (Since::At(_), Since::Seen)) {
+                pending.seen = tick.now;
+            }
             pending.since = condition.since;
             if has_lasted(pending, settings.rule(key.0).lasting, tick) {
                 ripe.insert(key.clone(), condition.clone());
@@ -140,7 +144,7 @@ impl Book {
             // A condition with a time of its own holds when it has lasted; any other as long as it is there.
             let now = holding.get(key).filter(|condition| match condition.since {
                 Since::At(_) => ripe.contains_key(key),
-                Since::Seen | Since::Due => true,
+                Since::Seen => true,
             });
             let Some(condition) = now else {
                 let since = *entry.gone_since.get_or_insert(tick.now);
@@ -294,7 +298,6 @@ impl Book {
                 _ if has_lasted(pending, lasting, tick) => None,
                 Since::Seen => Some((pending.seen + lasting).since(tick.now)),
                 Since::At(at) => Some(lasting.saturating_sub(tick.stamp.since(at))),
-                Since::Due => None,
             }
         });
         let open = self.open.values().flat_map(|entry| {
@@ -353,7 +356,6 @@ const LATE: Duration = Duration::from_secs(60);
 
 fn has_lasted(pending: &Pending, lasting: Duration, tick: Tick) -> bool {
     match pending.since {
-        Since::Due => true,
         Since::Seen => tick.now.since(pending.seen) >= lasting,
         Since::At(at) => tick.stamp.since(at) >= lasting,
     }

@@ -143,6 +143,22 @@ fn what_lasts_since_a_known_time_is_raised_by_that_time() {
     assert_eq!(desk.step(10, &beaten(1125)), ["recovered heartbeat critical"]);
 }
 
+/// A bot that is ended for its silence has had its last beat long ago; what counts is that it does not come back.
+#[test]
+fn a_bot_that_is_ended_for_its_silence_counts_from_that_moment() {
+    let mut desk = Desk::new();
+    let beating = [Condition {
+        since: Since::At(stamp(1000)),
+        ..of(Rule::Heartbeat, "a")
+    }];
+    let ended = [of(Rule::Heartbeat, "a")];
+    assert_eq!(desk.step(0, &beating), NOTHING);
+    assert_eq!(desk.step(50, &ended), NOTHING);
+    assert_eq!(desk.next_due_s(), Some(60));
+    assert_eq!(desk.step(59, &ended), NOTHING);
+    assert_eq!(desk.step(1, &ended), ["raised heartbeat critical"]);
+}
+
 #[test]
 fn reminders_come_until_somebody_knows_of_it() {
     let mut desk = Desk::new();

@@ -320,8 +320,13 @@ mod tests {
             (bot.is_wanted, bot.state) = (false, State::Stopped);
         }
         assert_eq!(watch.look(&stopped, &policy, tick(2)), None);
+        let mut settings = crate::model::alert::AlertSettings::default();
+        settings.outage = policy.clone();
         let mut resumed = OutageWatch::resume(Stamp(5));
         let found = resumed.look(&scene(&platforms, 5), &policy, tick(9)).unwrap();
         assert_eq!(found.since, Stamp(5));
+        // Its alert is raised by that time, also after a restart.
+        let told = crate::alerts::rules::conditions(&Scene::default(), Some(&found), &settings);
+        assert_eq!(told[0].since, crate::alerts::rules::Since::At(Stamp(5)));
     }
 }

@@ -31,8 +31,6 @@ pub enum Since {
     /// Since it was first seen.
     Seen,
     At(Stamp),
-    /// It has lasted long enough already.
-    Due,
 }
 
 /// Everything that is wrong, in the order of the rules for each bot.
@@ -68,7 +66,7 @@ pub fn conditions(scene: &Scene, outage: Option<&Outage>, settings: &AlertSettin
         add(Rule::Adopted, None, None, text, Since::Seen);
     }
     if let Some(outage) = outage {
-        add(Rule::Outage, None, None, outage.to_string(), Since::Due);
+        add(Rule::Outage, None, None, outage.to_string(), Since::At(outage.since));
     }
     found
 }
@@ -90,7 +88,7 @@ fn of_bot(bot: &BotScene, threshold: &dyn Fn(Rule) -> u64) -> Vec<Finding> {
         found.push((Rule::Held, None, format!("is held: {reason}"), Since::Seen));
     }
     if bot.is_wanted && bot.state == State::Failed {
-        found.push((Rule::CrashLoop, None, format!("was given up: {reason}"), Since::Due));
+        found.push((Rule::CrashLoop, None, format!("was given up: {reason}"), Since::Seen));
     } else if bot.is_wanted && bot.state != State::Held && u64::from(bot.failures) >= threshold(Rule::CrashLoop) {
         let why = bot.reason.as_deref().map(|why| format!(", last: {why}"));
         let text = format!("has failed {} times in a row{}", bot.failures, why.unwrap_or_default());
@@ -102,7 +100,7 @@ fn of_bot(bot: &BotScene, threshold: &dyn Fn(Rule) -> u64) -> Vec<Finding> {
             Rule::Heartbeat,
             None,
             format!("has fallen silent: {reason}"),
-            Since::Due,
+            Since::Seen,
         ));
     } else if let Some(at) = bot.heartbeat_at.filter(|_| bot.state == State::Running) {
         let text = format!("has fallen silent: no heartbeat since {}", seconds(at));
@@ -237,6 +235,27 @@ pub(super) mod tests {
             ..bot("shop")
         };
         assert_eq!(found(at_the_line), Vec::<String>::new());
+    }
+
+    /// So that `for` of the rule is obeyed: nothing has lasted long enough when it begins.
+    #[test]
+    fn what_is_final_counts_from_when_it_was_seen() {
+        for (state, reason, rule) in [
+            (State::Failed, "exited with code 3", Rule::CrashLoop),
+            (State::Unhealthy, "no heartbeat for 90s", Rule::Heartbeat),
+        ] {
+            let scene = Scene {
+                bots: vec![BotScene {
+                    state,
+                    reason: Some(reason.to_owned()),
+                    ..bot("shop")
+                }],
+                ..Scene::default()
+            };
+            let all = conditions(&scene, None, &AlertSettings::default());
+            let found = all.iter().find(|it| it.rule == rule).unwrap();
+            assert_eq!(found.since, Since::Seen);
+        }
     }
 
     #[test]
