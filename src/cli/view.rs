@@ -7,13 +7,12 @@ use serde::Serialize;
 
 use self::offline::look_without;
 use self::usage::LimitView;
-use super::client::{Client, age, is_well};
+use super::client::{Client, age, is_halted, is_well};
 use super::failure::Failure;
 use crate::clock;
 use crate::model::bot::{BotId, State};
 use crate::model::units::{Stamp, show_age, show_size};
 use crate::output::{Cell, Column, Paint, Style, Table};
-use crate::run::identity::Stat;
 use crate::supervisor::snapshot::{BotStatus, Capacity, ProbeStatus, Snapshot, Stage};
 
 /// The home as JSON. Fields are documented in multibot-json(7) and only ever added.
@@ -151,7 +150,7 @@ pub(super) fn look(client: &Client) -> Result<View, Failure> {
     let Some(supervisor) = client.supervisor() else {
         return look_without(client, now);
     };
-    let is_halted = Stat::of(supervisor.pid).is_some_and(|stat| stat.state == 'T');
+    let is_halted = is_halted(&supervisor);
     let snapshot = client.snapshot_of(&supervisor);
     let has_left = snapshot.as_ref().is_some_and(|it| it.supervisor.stage == Stage::Left);
     let mut view = match snapshot {

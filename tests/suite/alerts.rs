@@ -349,3 +349,24 @@ fn alerts_of_the_home_are_shown_and_checked() {
     let check = home.run(&["check"]).code(2);
     assert!(check.out.contains("'alerts'=1;"), "{}", check.out);
 }
+
+#[test]
+fn a_halted_supervisor_is_said_at_once_and_takes_over_later() {
+    let double = Double::start();
+    let home = Home::with_settings(&settings(&webhook(&double)));
+    home.create("shop", SLEEPER);
+    home.ok(&["start"]);
+    let pid = home.supervisor_pid();
+    kill(pid, Signal::STOP);
+    let outcome = home.run(&["alerts", "test", "--json", "--timeout", "1h"]).code(1);
+    let why = outcome.records()[0]["why"].as_str().unwrap().to_owned();
+    let silenced = home.run(&["alerts", "silence", "shop", "--for", "1h"]);
+    kill(pid, Signal::CONT);
+    let halted = format!("the supervisor (pid {pid}) is halted by a signal");
+    assert!(why.starts_with(&halted), "{why}");
+    let told = silenced.code(0);
+    assert!(told.err.contains(&halted), "{}", told.err);
+    assert_eq!(home.ok(&["alerts", "silence", "--json"]).records().len(), 1);
+    // The word that was posted meanwhile goes out by itself.
+    wait_words(&home, &double, &["test test -"]);
+}
