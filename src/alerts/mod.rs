@@ -20,5 +20,5 @@ pub use book::Change;
 pub use delivery::host_of;
 pub use notice::test_content;
 pub use outage::Outage;
-pub use sink::{Fate, SinkBox};
+pub use sink::{Backlog, Fate, SinkBox};
 pub use watcher::{Error, Feedback, Speaker, Watching, start};

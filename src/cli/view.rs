@@ -3,17 +3,23 @@
 mod offline;
 mod usage;
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use self::offline::look_without;
 use self::usage::LimitView;
 use super::client::{Client, age, is_halted, is_well};
 use super::failure::Failure;
+use crate::alerts::SinkBox;
 use crate::clock;
 use crate::model::bot::{BotId, State};
 use crate::model::units::{Stamp, show_age, show_size};
 use crate::output::{Cell, Column, Paint, Style, Table};
 use crate::supervisor::snapshot::{BotStatus, Capacity, ProbeStatus, Snapshot, Stage};
+
+/// A sink that fails for less may only have had a bad moment.
+const SINK_FAILING_AFTER: Duration = Duration::from_secs(60);
 
 /// The home as JSON. Fields are documented in multibot-json(7) and only ever added.
 #[derive(Debug, Serialize)]
@@ -159,6 +165,7 @@ pub(super) fn look(client: &Client) -> Result<View, Failure> {
     };
     let about = &mut view.supervisor;
     (about.running, about.pid) = (true, Some(supervisor.pid));
+    about.notes.extend(failing_sinks(client, now));
     if has_left {
         about.stale = true;
         about.notes.push(format!(
@@ -174,6 +181,29 @@ pub(super) fn look(client: &Client) -> Result<View, Failure> {
         ));
     }
     Ok(view)
+}
+
+/// Sinks of alerts that have been failing for a while. What is not readable now is none of them.
+fn failing_sinks(client: &Client, now: Stamp) -> Vec<String> {
+    let sinks = client
+        .settings()
+        .map(|settings| settings.alerts.sinks)
+        .unwrap_or_default();
+    let enabled = sinks.iter().filter(|(_, policy)| policy.enabled);
+    enabled
+        .filter_map(|(name, _)| {
+            let backlog = SinkBox::new(&client.home, name).backlog().ok()?;
+            let lasted = now.since(backlog.failing_since?);
+            (lasted >= SINK_FAILING_AFTER).then(|| {
+                format!(
+                    "sink {name} has been failing for {}: {}; {} waiting, look with: multibot alerts sinks",
+                    show_age(lasted),
+                    backlog.reason.unwrap_or_default(),
+                    backlog.waiting
+                )
+            })
+        })
+        .collect()
 }
 
 /// The view of one snapshot.

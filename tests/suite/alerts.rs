@@ -137,6 +137,11 @@ fn a_server_that_asks_for_patience_gets_it() {
     assert!(shown["why"].as_str().unwrap().contains("HTTP 429"), "{shown}");
     wait_words(&home, &double, &["test test -"]);
     assert!(double.gap() >= std::time::Duration::from_secs(1), "{:?}", double.gap());
+    let idle = &home.ok(&["alerts", "sinks", "--json"]).records()[1];
+    assert_eq!(
+        (&idle["sink"], &idle["state"], &idle["waiting"]),
+        (&"ops".into(), &"idle".into(), &0.into())
+    );
     // What is refused for good is set aside, with the reason.
     double.answer_next(400, "x-none: 1");
     let outcome = home.run(&["alerts", "test", "ops", "--json"]).code(1);
@@ -369,4 +374,34 @@ fn a_halted_supervisor_is_said_at_once_and_takes_over_later() {
     assert_eq!(home.ok(&["alerts", "silence", "--json"]).records().len(), 1);
     // The word that was posted meanwhile goes out by itself.
     wait_words(&home, &double, &["test test -"]);
+}
+
+#[test]
+fn a_word_behind_one_that_fails_says_so() {
+    let double = Double::start();
+    let sinks = webhook(&double).replace(
+        "retry_delay: 20ms, max_retry_delay: 50ms",
+        "retry_delay: 1h, max_retry_delay: 1h",
+    );
+    let home = Home::with_settings(&settings(&sinks));
+    home.ok(&["start"]);
+    double.refuse(503);
+    home.run(&["alerts", "test"]).code(1);
+    let second = home.run(&["alerts", "test", "--json", "--timeout", "50ms"]).code(1);
+    let why = second.records()[0]["why"].as_str().unwrap().to_owned();
+    assert!(
+        why.starts_with("2 wait for the first of them") && why.contains("HTTP 503"),
+        "{why}"
+    );
+    let sinks = home.ok(&["alerts", "sinks", "--json"]).records();
+    let ops = sinks.iter().find(|sink| sink["sink"] == "ops").unwrap();
+    assert_eq!(
+        (&ops["state"], &ops["waiting"]),
+        (&"failing".into(), &2.into()),
+        "{ops}"
+    );
+    assert!(
+        ops["failing_since"].is_string() && ops["reason"].as_str().unwrap().contains("HTTP 503"),
+        "{ops}"
+    );
 }

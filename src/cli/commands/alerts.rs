@@ -1,6 +1,8 @@
 //! `multibot alerts`: what is wrong, who knows of it, what is silenced, and whether word of it would arrive. Works on
 //! the store and the mailboxes of the sinks, with and without a supervisor; one that runs takes changes over.
 
+mod sinks;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ pub(in crate::cli) fn run(client: &Client, alerts: &Alerts) -> Result<Exit, Fail
         Some(AlertVerb::List(args)) => list(client, args),
         Some(AlertVerb::Ack(args)) => acknowledge(client, args),
         Some(AlertVerb::Silence(args)) => silence(client, args),
+        Some(AlertVerb::Sinks(args)) => sinks::run(client, args),
         Some(AlertVerb::Test(args)) => test(client, args),
     }
 }
@@ -342,13 +345,16 @@ fn show_trials(trials: &[Trial], takeover: Takeover, is_json: bool) -> Result<()
             Fate::Dead(why) => ("refused", Some(why.clone())),
             Fate::Waiting(Some(why)) => ("waiting", Some(format!("{why}; it is tried again"))),
             Fate::Waiting(None) if takeover == Takeover::NoSupervisor => {
-                let waiting = trial.mailbox.waiting();
+                let waiting = trial.mailbox.backlog()?.waiting;
                 let said = format!("no supervisor runs; {waiting} to be delivered when one does");
                 ("waiting", Some(said))
             }
             Fate::Waiting(None) => {
-                let why = takeover.delay();
-                ("waiting", why.or_else(|| Some("it is not its turn yet".to_owned())))
+                let why = match takeover.delay() {
+                    Some(why) => why,
+                    None => sinks::turn(&trial.mailbox.backlog()?),
+                };
+                ("waiting", Some(why))
             }
         };
         if is_json {
