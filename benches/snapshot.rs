@@ -59,6 +59,7 @@ fn snapshot(bots: u32) -> Snapshot {
             alerts: 0,
             alert_level: None,
             alert_texts: Vec::new(),
+            sinks_miss: Vec::new(),
             capacity: None,
         },
         blocked: 0,

@@ -205,6 +205,7 @@ fn about(identity: Identity, succession: Succession, in_terminal: bool) -> snaps
         alerts: 0,
         alert_level: None,
         alert_texts: Vec::new(),
+        sinks_miss: Vec::new(),
         disk_free_bytes: None,
         outage: None,
         capacity: None,

@@ -9,6 +9,7 @@
 pub mod book;
 pub mod delivery;
 pub mod exec;
+pub mod futile;
 pub mod notice;
 pub mod outage;
 pub mod rules;

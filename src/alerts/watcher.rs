@@ -13,12 +13,14 @@ use crate::clock;
 use crate::home::Home;
 use crate::log::Mask;
 use crate::model::alert::{Alert, AlertSettings, OpenInHome, Rule, Silence};
-use crate::model::bot::{BotId, LimitAction, State};
+use crate::model::bot::{BotId, LimitAction, Secret, State};
 use crate::model::units::Stamp;
 use crate::spool::new_id;
 use crate::store::{self, Access, Store};
 
 use super::book::{Book, Change, Order};
+use super::exec::has_program;
+use super::futile::{Means, missing};
 use super::notice::content;
 use super::outage::{Outage, OutageWatch};
 use super::rules::{Condition, conditions};
@@ -128,6 +130,7 @@ pub fn start(
         told: None,
         tell: Box::new(tell),
         must_retry: false,
+        missing: Vec::new(),
         posted: BTreeSet::new(),
     };
     let (speaker, queue) = channel();
@@ -157,6 +160,8 @@ struct Watcher {
     told: Option<(OpenInHome, Option<Outage>)>,
     tell: Box<dyn Fn(Feedback) + Send>,
     must_retry: bool,
+    /// What sinks need and the home does not have.
+    missing: Vec<String>,
     /// Sinks that have a word already of which another one could not be given.
     posted: BTreeSet<(String, Change, String)>,
 }
@@ -224,12 +229,29 @@ impl Watcher {
         let open = self.store.alerts().open()?;
         self.book.acknowledge(&open);
         let tokens = self.store.credentials().tokens()?;
+        self.look_for_means(&tokens)?;
         self.mask = Mask::new(tokens.iter().map(|(_, token)| token.reveal().to_owned()));
         let before = Stamp(
             now.0
                 .saturating_sub(i64::try_from(KEEP.as_micros()).unwrap_or(i64::MAX)),
         );
         self.store.alerts().prune(before, KEEP_MAX)?;
+        Ok(())
+    }
+
+    /// Says once what sinks need and the home does not have.
+    fn look_for_means(&mut self, tokens: &[(BotId, Secret)]) -> Result<(), store::Error> {
+        let bots = self.store.bots().list()?.into_iter().map(|bot| bot.id).collect();
+        let means = Means {
+            bots: &bots,
+            with_token: &tokens.iter().map(|(bot, _)| bot.clone()).collect(),
+            has_program: &has_program,
+        };
+        let missing = missing(&self.settings.sinks, &means);
+        for said in missing.iter().filter(|said| !self.missing.contains(*said)) {
+            tracing::warn!("{said}");
+        }
+        self.missing = missing;
         Ok(())
     }
 
@@ -342,7 +364,8 @@ impl Watcher {
 
     /// Tells the supervisor what has changed, and only that: its answer is another scene.
     fn feed_back(&mut self, outage: Option<Outage>) {
-        let open = self.book.open_in_home();
+        let mut open = self.book.open_in_home();
+        open.sinks_miss.clone_from(&self.missing);
         let (known_open, known_outage) = match self.told.take() {
             Some((open, outage)) => (Some(open), outage),
             None => (None, None),

@@ -256,7 +256,12 @@ fn notes_of(snapshot: &Snapshot) -> Vec<String> {
         format!("{} {what} of the home ({level}): {texts}", about.alerts)
     });
     let notes = about.notes.iter().cloned();
-    notes.chain(told).chain(outage).chain(alerts).collect()
+    notes
+        .chain(told)
+        .chain(outage)
+        .chain(alerts)
+        .chain(about.sinks_miss.iter().cloned())
+        .collect()
 }
 
 fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {

@@ -229,6 +229,8 @@ pub struct OpenInHome {
     pub of_bots: BTreeMap<BotId, OpenAlerts>,
     /// About no bot, in the order of their rules.
     pub of_home: Vec<HomeAlert>,
+    /// What sinks need and the home does not have, one sentence each.
+    pub sinks_miss: Vec<String>,
 }
 
 /// Everything about alerts in multibot.yaml.

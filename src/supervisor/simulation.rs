@@ -700,6 +700,7 @@ impl Simulation {
             alerts: 0,
             alert_level: None,
             alert_texts: Vec::new(),
+            sinks_miss: Vec::new(),
             disk_free_bytes: None,
             outage: None,
             capacity: None,

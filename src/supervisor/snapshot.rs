@@ -56,6 +56,9 @@ pub struct Supervisor {
     pub alert_level: Option<String>,
     #[serde(default)]
     pub alert_texts: Vec<String>,
+    /// What sinks of alerts need and the home does not have.
+    #[serde(default)]
+    pub sinks_miss: Vec<String>,
     /// What of the home's budget is spoken for; None without a budget.
     #[serde(default)]
     pub capacity: Option<Capacity>,

@@ -18,6 +18,7 @@ impl<H: Host> Supervisor<H> {
             self.identity.alert_level = worst.map(|level| level.word().to_owned());
             let texts = of_home.iter().map(|it| format!("{}: {}", it.rule.word(), it.text));
             self.identity.alert_texts = texts.collect();
+            self.identity.sinks_miss.clone_from(&alerts.sinks_miss);
             self.alerts = alerts;
             self.touch();
         }

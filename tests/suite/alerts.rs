@@ -405,3 +405,24 @@ fn a_word_behind_one_that_fails_says_so() {
         "{ops}"
     );
 }
+
+#[test]
+fn a_sink_that_cannot_work_is_noted_until_it_can() {
+    let home = Home::with_settings(&settings(
+        "    chat: {type: telegram, bot: shop, chat: \"1\", min_level: critical}\n    \
+             hook: {type: exec, command: [/no/such/hook]}\n",
+    ));
+    home.ok(&["start"]);
+    let notes = || home.status()["supervisor"]["notes"].to_string();
+    wait_until("the hook is noted", &home, || {
+        notes().contains("sinks.hook.command: there is no program")
+    });
+    assert!(
+        notes().contains("alerts.sinks.chat.bot: there is no bot shop"),
+        "{}",
+        notes()
+    );
+    assert!(home.read("logs/supervisor.log").contains("there is no bot shop"));
+    home.create("shop", SLEEPER);
+    wait_until("the bot is known", &home, || notes().contains("shop has no token"));
+}
