@@ -20,6 +20,9 @@ use crate::spool::failure::Then;
 /// How often a wait looks whether the supervisor ends.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// What a hook gets of the supervisor's own environment.
+const KEPT: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+
 /// The variables, each with the field that it holds.
 const VARIABLES: [(&str, &str); 7] = [
     ("MULTIBOT_ALERT_ID", "id"),
@@ -57,7 +60,13 @@ pub fn run(argv: &[String], content: &Value, timeout: Duration, stopped: &Atomic
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0)
-        .env_remove("NOTIFY_SOCKET");
+        .env_clear();
+    // Nothing else of the shell in which the supervisor was started: that may be anything, and hold secrets.
+    for variable in KEPT {
+        if let Some(value) = std::env::var_os(variable) {
+            command.env(variable, value);
+        }
+    }
     for (variable, field) in VARIABLES {
         command.env(variable, content[field].as_str().unwrap_or_default());
     }
@@ -147,6 +156,14 @@ mod tests {
         ] {
             assert_eq!(has_program(program), is_there, "{program}");
         }
+    }
+
+    #[test]
+    fn nothing_else_of_the_environment_is_handed_on() {
+        // The tests themselves run with variables of cargo.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let script = "[ -z \"${CARGO_MANIFEST_DIR+set}\" ] && [ -n \"$PATH\" ]";
+        assert_eq!(sh(script, 30_000), Ok(()));
     }
 
     #[test]

@@ -178,6 +178,8 @@ fn silences_and_acknowledgements_hold_with_and_without_a_supervisor() {
     assert_eq!(home.audit_actions("alerts silence"), 2);
     home.run(&["alerts", "ack", "01ARZ3NDEKTSV4RRFFQ69G5FAV"]).code(1);
     home.run(&["alerts", "silence", "nobody", "--for", "1h"]).code(4);
+    home.run(&["alerts", "silence", "shop", "--for", "0s"]).code(2);
+    assert_eq!(home.ok(&["alerts", "silence", "--json"]).records(), Vec::<Value>::new());
     home.run(&["alerts", "test", "opps"]).code(1);
 }
 

@@ -101,7 +101,7 @@ pub struct AlertSilence {
     pub rule: Option<Rule>,
 
     /// How long
-    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration, conflicts_with = "clear")]
+    #[arg(long = "for", value_name = "TIME", value_parser = values::some_time, conflicts_with = "clear")]
     pub lasting: Option<Duration>,
 
     /// Why, for whoever lists the silences
