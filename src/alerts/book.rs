@@ -56,8 +56,6 @@ pub struct Book {
 #[derive(Debug)]
 struct Entry {
     alert: Alert,
-    /// The level that the sinks know.
-    told_level: Level,
     /// Since when its condition is gone.
     gone_since: Option<Moment>,
     /// When its text was taken over last.
@@ -88,7 +86,6 @@ impl Book {
             }
             let key = (alert.rule, alert.bot.clone());
             let entry = Entry {
-                told_level: alert.level,
                 alert,
                 gone_since: None,
                 text_at: None,
@@ -210,6 +207,7 @@ impl Book {
                 recovered_at: is_adoption.then_some(tick.stamp),
                 reminded_at: None,
                 told: Told::Nothing,
+                told_level: None,
                 acked: None,
             };
             note(&mut self.unwritten, &alert);
@@ -218,7 +216,6 @@ impl Book {
                 continue;
             }
             let entry = Entry {
-                told_level: alert.level,
                 alert,
                 gone_since: None,
                 text_at: None,
@@ -269,7 +266,7 @@ impl Book {
             Change::Reminded => entry.alert.reminded_at = Some(stamp),
         }
         entry.alert.told = Told::Raised;
-        entry.told_level = entry.alert.level;
+        entry.alert.told_level = Some(entry.alert.level);
         note(&mut self.unwritten, &entry.alert);
     }
 
@@ -382,12 +379,17 @@ fn due_change(entry: &Entry, order: Order<'_>, tick: Tick) -> Option<Change> {
     match entry.alert.told {
         // What is perhaps over in a moment need not be told any more.
         Told::Nothing => entry.gone_since.is_none().then_some(Change::Raised),
-        Told::Raised if entry.alert.level > entry.told_level => Some(Change::Escalated),
+        Told::Raised if has_become_worse(entry) => Some(Change::Escalated),
         Told::Raised | Told::Recovered => {
             let at = remind_at(entry, order)?;
             (at <= tick.stamp).then_some(Change::Reminded)
         }
     }
+}
+
+/// Since the sinks were told of it last.
+fn has_become_worse(entry: &Entry) -> bool {
+    entry.alert.told_level.is_some_and(|told| entry.alert.level > told)
 }
 
 fn remind_at(entry: &Entry, order: Order<'_>) -> Option<Stamp> {
@@ -404,7 +406,7 @@ fn remind_at(entry: &Entry, order: Order<'_>) -> Option<Stamp> {
 /// How long until something may have to be said of an open alert.
 fn next_word(entry: &Entry, order: Order<'_>, tick: Tick) -> Option<Duration> {
     let silent = silenced_until(&entry.alert, order.silences, tick.stamp);
-    let is_untold = entry.alert.told == Told::Nothing || entry.alert.level > entry.told_level;
+    let is_untold = entry.alert.told == Told::Nothing || has_become_worse(entry);
     let at = match (is_untold, silent) {
         (true, Some(until)) => until,
         (true, None) => return None,

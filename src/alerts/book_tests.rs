@@ -257,6 +257,26 @@ fn the_next_supervisor_goes_on_where_the_last_one_was() {
 }
 
 #[test]
+fn what_became_worse_in_a_silence_is_told_after_it_although_the_supervisor_was_another_one() {
+    let disk = |level| {
+        [Condition {
+            bot: None,
+            level,
+            ..of(Rule::DiskLow, "a")
+        }]
+    };
+    let mut desk = Desk::new();
+    assert_eq!(desk.step(0, &disk(Level::Warning)), ["raised disk_low warning"]);
+    desk.silence(None, 100);
+    assert_eq!(desk.step(1, &disk(Level::Critical)), NOTHING);
+    let left = desk.book.take_unwritten();
+    desk.book = Book::resume(left);
+    assert_eq!(desk.step(50, &disk(Level::Critical)), NOTHING);
+    assert_eq!(desk.step(50, &disk(Level::Critical)), ["escalated disk_low critical"]);
+    assert_eq!(desk.step(50, &disk(Level::Critical)), NOTHING);
+}
+
+#[test]
 fn adoption_is_told_once_and_never_open() {
     let mut desk = Desk::new();
     let adopted = [Condition {

@@ -115,14 +115,15 @@ pub fn start(
 ) -> Result<Watching, Error> {
     let store = Store::open(&home.database(), Access::History)?;
     let book = Book::resume(store.alerts().unfinished()?);
-    let outage = book.open_of_home(Rule::Outage).map(|alert| alert.raised_at);
+    let outage = book.open_of_home(Rule::Outage);
+    let outage = outage.map(|alert| OutageWatch::resume(alert.raised_at, &alert.text));
     let mut watcher = Watcher {
         home: home.clone(),
         store,
         settings: settings.clone(),
         silences: Vec::new(),
         mask: Mask::new([""; 0]),
-        outages: outage.map_or_else(OutageWatch::default, OutageWatch::resume),
+        outages: outage.unwrap_or_default(),
         book,
         passed: BTreeMap::new(),
         scene: None,

@@ -153,6 +153,8 @@ pub struct Alert {
     /// When the last reminder went out.
     pub reminded_at: Option<Stamp>,
     pub told: Told,
+    /// The level that the sinks know; None where they were told of nothing, or by a version that did not note it.
+    pub told_level: Option<Level>,
     pub acked: Option<Acked>,
 }
 
