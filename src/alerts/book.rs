@@ -12,7 +12,7 @@ use crate::model::bot::BotId;
 use crate::model::units::{Moment, Stamp};
 
 use super::outage::Outage;
-use super::rules::{Condition, Since, is_covered};
+use super::rules::{Condition, Outlook, Since, is_covered};
 use super::scene::Tick;
 
 /// What happened to an alert, as the sinks are told.
@@ -60,6 +60,35 @@ struct Entry {
     gone_since: Option<Moment>,
     /// When its text was taken over last.
     text_at: Option<Moment>,
+    /// What it would say now; the text above is written down and follows later.
+    text_now: String,
+    outlook: Outlook,
+    /// The outlook that the sinks know; None where an earlier supervisor has told them.
+    told_outlook: Option<Outlook>,
+    /// When this supervisor told of it last.
+    told_at: Option<Stamp>,
+}
+
+impl Entry {
+    fn new(alert: Alert, outlook: Outlook) -> Entry {
+        Entry {
+            gone_since: None,
+            text_at: None,
+            text_now: alert.text.clone(),
+            outlook,
+            told_outlook: None,
+            told_at: None,
+            alert,
+        }
+    }
+
+    /// The alert as it is told now.
+    fn current(&self) -> Alert {
+        Alert {
+            text: self.text_now.clone(),
+            ..self.alert.clone()
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -85,11 +114,7 @@ impl Book {
                 continue;
             }
             let key = (alert.rule, alert.bot.clone());
-            let entry = Entry {
-                alert,
-                gone_since: None,
-                text_at: None,
-            };
+            let entry = Entry::new(alert, Outlook::Open);
             book.open.insert(key, entry);
         }
         book
@@ -151,6 +176,9 @@ impl Book {
                 continue;
             };
             entry.gone_since = None;
+            entry.text_now.clone_from(&condition.text);
+            entry.outlook = condition.outlook;
+            entry.told_outlook.get_or_insert(condition.outlook);
             let is_stale = entry.text_at.is_none_or(|at| tick.now.since(at) >= TEXT_EVERY);
             if condition.level != entry.alert.level || (is_stale && condition.text != entry.alert.text) {
                 entry.text_at = Some(tick.now);
@@ -215,11 +243,7 @@ impl Book {
                 self.over.push(alert);
                 continue;
             }
-            let entry = Entry {
-                alert,
-                gone_since: None,
-                text_at: None,
-            };
+            let entry = Entry::new(alert, condition.outlook);
             self.open.insert(key, entry);
         }
     }
@@ -237,7 +261,7 @@ impl Book {
         }
         for entry in self.open.values() {
             if let Some(change) = due_change(entry, order, tick) {
-                words.push((change, entry.alert.clone()));
+                words.push((change, entry.current()));
             }
         }
         words.sort_by(|a, b| a.1.id.cmp(&b.1.id));
@@ -266,6 +290,9 @@ impl Book {
             Change::Reminded => entry.alert.reminded_at = Some(stamp),
         }
         entry.alert.told = Told::Raised;
+        entry.told_at = Some(stamp);
+        entry.told_outlook = Some(entry.outlook);
+        entry.alert.text.clone_from(&entry.text_now);
         entry.alert.told_level = Some(entry.alert.level);
         note(&mut self.unwritten, &entry.alert);
     }
@@ -390,6 +417,7 @@ fn due_change(entry: &Entry, order: Order<'_>, tick: Tick) -> Option<Change> {
 /// Since the sinks were told of it last.
 fn has_become_worse(entry: &Entry) -> bool {
     entry.alert.told_level.is_some_and(|told| entry.alert.level > told)
+        || entry.told_outlook.is_some_and(|told| entry.outlook > told)
 }
 
 fn remind_at(entry: &Entry, order: Order<'_>) -> Option<Stamp> {
@@ -399,6 +427,7 @@ fn remind_at(entry: &Entry, order: Order<'_>) -> Option<Stamp> {
         return None;
     }
     let last = entry.alert.reminded_at.unwrap_or(entry.alert.raised_at);
+    let last = entry.told_at.map_or(last, |told| told.max(last));
     let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
     Some(Stamp(last.0.saturating_add(wait)))
 }

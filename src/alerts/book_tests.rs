@@ -91,6 +91,7 @@ fn of(rule: Rule, bot: &str) -> Condition {
         level: rule.policy().level,
         text: "it is so".to_owned(),
         since: Since::Seen,
+        outlook: Outlook::Open,
     }
 }
 
@@ -204,6 +205,57 @@ fn what_becomes_worse_is_told_again_and_needs_a_new_acknowledgement() {
     assert_eq!(desk.step(1, &disk(Level::Warning)), NOTHING);
     assert_eq!(desk.step(1, &[]), NOTHING);
     assert_eq!(desk.step(10, &[]), ["recovered disk_low warning"]);
+}
+
+#[test]
+fn a_bot_that_is_given_up_is_told_once_more() {
+    let mut desk = Desk::new();
+    let looping = [of(Rule::CrashLoop, "a")];
+    let given_up = [Condition {
+        outlook: Outlook::GivenUp,
+        text: "was given up".to_owned(),
+        ..of(Rule::CrashLoop, "a")
+    }];
+    desk.step(0, &looping);
+    assert_eq!(desk.step(5, &looping), ["raised crash_loop critical"]);
+    let words = desk.hear(5, &given_up);
+    assert_eq!(
+        (words[0].0, words[0].1.text.as_str()),
+        (Change::Escalated, "was given up")
+    );
+    assert_eq!(desk.step(5, &given_up), NOTHING);
+    assert_eq!(desk.step(5, &looping), NOTHING);
+}
+
+#[test]
+fn words_say_what_is_so_now() {
+    let mut desk = Desk::new();
+    desk.settings.remind_after = Some(Duration::from_secs(20));
+    let backlog = |count: u32| {
+        [Condition {
+            text: format!("{count} messages wait"),
+            ..of(Rule::Backlog, "a")
+        }]
+    };
+    desk.step(0, &backlog(1001));
+    desk.step(15, &backlog(1002));
+    let words = desk.hear(5, &backlog(1003));
+    assert_eq!(
+        (words[0].0, words[0].1.text.as_str()),
+        (Change::Reminded, "1003 messages wait")
+    );
+}
+
+#[test]
+fn the_end_of_a_silence_has_one_word_of_each_alert() {
+    let mut desk = Desk::new();
+    desk.settings.remind_after = Some(Duration::from_secs(5));
+    desk.silence(None, 30);
+    let held = [of(Rule::Held, "a")];
+    assert_eq!(desk.step(0, &held), NOTHING);
+    assert_eq!(desk.step(30, &held), ["raised held warning"]);
+    assert_eq!(desk.step(4, &held), NOTHING);
+    assert_eq!(desk.step(1, &held), ["reminded held warning"]);
 }
 
 #[test]

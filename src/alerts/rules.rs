@@ -23,6 +23,15 @@ pub struct Condition {
     pub level: Level,
     pub text: String,
     pub since: Since,
+    pub outlook: Outlook,
+}
+
+/// Whether multibot still does something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outlook {
+    Open,
+    /// It was given up: nothing goes on without an operator.
+    GivenUp,
 }
 
 /// Since when a condition counts towards the time for which it must hold.
@@ -45,6 +54,7 @@ pub fn conditions(scene: &Scene, outage: Option<&Outage>, settings: &AlertSettin
                 level: worse.map_or(policy.level, |worse| policy.level.max(worse)),
                 text,
                 since,
+                outlook: Outlook::Open,
             });
         }
     };
@@ -54,6 +64,12 @@ pub fn conditions(scene: &Scene, outage: Option<&Outage>, settings: &AlertSettin
             add(rule, Some(&bot.id), worse, text, since);
         }
     }
+    let given_up = |bot: Option<&BotId>| {
+        scene
+            .bots
+            .iter()
+            .any(|it| bot == Some(&it.id) && it.state == State::Failed)
+    };
     if let Some((worse, text)) = scene.disk.and_then(disk_low) {
         add(Rule::DiskLow, None, worse, text, Since::Seen);
     }
@@ -67,6 +83,11 @@ pub fn conditions(scene: &Scene, outage: Option<&Outage>, settings: &AlertSettin
     }
     if let Some(outage) = outage {
         add(Rule::Outage, None, None, outage.to_string(), Since::At(outage.since));
+    }
+    for condition in &mut found {
+        if condition.rule == Rule::CrashLoop && given_up(condition.bot.as_ref()) {
+            condition.outlook = Outlook::GivenUp;
+        }
     }
     found
 }

@@ -103,6 +103,13 @@ impl SinkBox {
         })
     }
 
+    /// Whether a word of this alert waits to be delivered.
+    pub fn has_word_of(&self, alert: &str) -> spool::Result<bool> {
+        let items = self.mailbox.items(&self.dead, &self.defaults())?;
+        let is_of = |item: &Item| item.id().strip_prefix(alert).is_some_and(|rest| rest.starts_with('-'));
+        Ok(items.iter().any(|item| item.place != Place::Dead && is_of(item)))
+    }
+
     /// What waits, and why.
     pub fn backlog(&self) -> spool::Result<Backlog> {
         let items = self.mailbox.items(&self.dead, &self.defaults())?;

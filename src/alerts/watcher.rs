@@ -347,6 +347,10 @@ impl Watcher {
             if self.posted.contains(&word) || !sink.policy.wants(alert.rule, alert.bot.as_ref(), alert.level) {
                 continue;
             }
+            // Whoever has not even got an older word needs no reminder of it.
+            if change == Change::Reminded && sink.mailbox.has_word_of(&alert.id).unwrap_or(false) {
+                continue;
+            }
             // The same word has the same id, however often it is posted; of reminders there are many.
             let id = match change {
                 Change::Raised | Change::Recovered => format!("{}-{}", alert.id, change.word()),
