@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::alert::{Acked, Alert, AlertSettings, Level, OpenAlerts, Rule, Silence, Told};
+use crate::model::alert::{Acked, Alert, AlertSettings, HomeAlert, OpenAlerts, OpenInHome, Rule, Silence, Told};
 use crate::model::bot::BotId;
 use crate::model::units::{Moment, Stamp};
 
 use super::outage::Outage;
-use super::rules::{Condition, Since, is_covered};
+use super::rules::{Condition, Outlook, Since, is_covered};
 use super::scene::Tick;
 
 /// What happened to an alert, as the sinks are told.
@@ -56,12 +56,39 @@ pub struct Book {
 #[derive(Debug)]
 struct Entry {
     alert: Alert,
-    /// The level that the sinks know.
-    told_level: Level,
     /// Since when its condition is gone.
     gone_since: Option<Moment>,
     /// When its text was taken over last.
     text_at: Option<Moment>,
+    /// What it would say now; the text above is written down and follows later.
+    text_now: String,
+    outlook: Outlook,
+    /// The outlook that the sinks know; None where an earlier supervisor has told them.
+    told_outlook: Option<Outlook>,
+    /// When this supervisor told of it last.
+    told_at: Option<Stamp>,
+}
+
+impl Entry {
+    fn new(alert: Alert, outlook: Outlook) -> Entry {
+        Entry {
+            gone_since: None,
+            text_at: None,
+            text_now: alert.text.clone(),
+            outlook,
+            told_outlook: None,
+            told_at: None,
+            alert,
+        }
+    }
+
+    /// The alert as it is told now.
+    fn current(&self) -> Alert {
+        Alert {
+            text: self.text_now.clone(),
+            ..self.alert.clone()
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -87,12 +114,7 @@ impl Book {
                 continue;
             }
             let key = (alert.rule, alert.bot.clone());
-            let entry = Entry {
-                told_level: alert.level,
-                alert,
-                gone_since: None,
-                text_at: None,
-            };
+            let entry = Entry::new(alert, Outlook::Open);
             book.open.insert(key, entry);
         }
         book
@@ -118,6 +140,10 @@ impl Book {
                 seen: tick.now,
                 since: condition.since,
             });
+            // What has a time of its own only until it is seen for certain begins to last then.
+            if matches!((pending.since, condition.since), (Since::At(_), Since::Seen)) {
+                pending.seen = tick.now;
+            }
             pending.since = condition.since;
             if has_lasted(pending, settings.rule(key.0).lasting, tick) {
                 ripe.insert(key.clone(), condition.clone());
@@ -140,7 +166,7 @@ impl Book {
             // A condition with a time of its own holds when it has lasted; any other as long as it is there.
             let now = holding.get(key).filter(|condition| match condition.since {
                 Since::At(_) => ripe.contains_key(key),
-                Since::Seen | Since::Due => true,
+                Since::Seen => true,
             });
             let Some(condition) = now else {
                 let since = *entry.gone_since.get_or_insert(tick.now);
@@ -150,6 +176,9 @@ impl Book {
                 continue;
             };
             entry.gone_since = None;
+            entry.text_now.clone_from(&condition.text);
+            entry.outlook = condition.outlook;
+            entry.told_outlook.get_or_insert(condition.outlook);
             let is_stale = entry.text_at.is_none_or(|at| tick.now.since(at) >= TEXT_EVERY);
             if condition.level != entry.alert.level || (is_stale && condition.text != entry.alert.text) {
                 entry.text_at = Some(tick.now);
@@ -206,6 +235,7 @@ impl Book {
                 recovered_at: is_adoption.then_some(tick.stamp),
                 reminded_at: None,
                 told: Told::Nothing,
+                told_level: None,
                 acked: None,
             };
             note(&mut self.unwritten, &alert);
@@ -213,12 +243,7 @@ impl Book {
                 self.over.push(alert);
                 continue;
             }
-            let entry = Entry {
-                told_level: alert.level,
-                alert,
-                gone_since: None,
-                text_at: None,
-            };
+            let entry = Entry::new(alert, condition.outlook);
             self.open.insert(key, entry);
         }
     }
@@ -236,7 +261,7 @@ impl Book {
         }
         for entry in self.open.values() {
             if let Some(change) = due_change(entry, order, tick) {
-                words.push((change, entry.alert.clone()));
+                words.push((change, entry.current()));
             }
         }
         words.sort_by(|a, b| a.1.id.cmp(&b.1.id));
@@ -265,7 +290,10 @@ impl Book {
             Change::Reminded => entry.alert.reminded_at = Some(stamp),
         }
         entry.alert.told = Told::Raised;
-        entry.told_level = entry.alert.level;
+        entry.told_at = Some(stamp);
+        entry.told_outlook = Some(entry.outlook);
+        entry.alert.text.clone_from(&entry.text_now);
+        entry.alert.told_level = Some(entry.alert.level);
         note(&mut self.unwritten, &entry.alert);
     }
 
@@ -294,7 +322,6 @@ impl Book {
                 _ if has_lasted(pending, lasting, tick) => None,
                 Since::Seen => Some((pending.seen + lasting).since(tick.now)),
                 Since::At(at) => Some(lasting.saturating_sub(tick.stamp.since(at))),
-                Since::Due => None,
             }
         });
         let open = self.open.values().flat_map(|entry| {
@@ -319,17 +346,25 @@ impl Book {
         }
     }
 
-    /// How many alerts of each bot are open.
-    pub fn open_by_bot(&self) -> BTreeMap<BotId, OpenAlerts> {
-        let mut counts: BTreeMap<BotId, OpenAlerts> = BTreeMap::new();
+    /// How many alerts of each bot are open, and which of the home.
+    pub fn open_in_home(&self) -> OpenInHome {
+        let mut open = OpenInHome::default();
         for entry in self.open.values() {
-            let Some(bot) = entry.alert.bot.clone() else { continue };
             let level = entry.alert.level;
-            let of_bot = counts.entry(bot).or_insert(OpenAlerts { count: 0, worst: level });
+            let Some(bot) = entry.alert.bot.clone() else {
+                open.of_home.push(HomeAlert {
+                    rule: entry.alert.rule,
+                    level,
+                    text: entry.alert.text.clone(),
+                });
+                continue;
+            };
+            let none = OpenAlerts { count: 0, worst: level };
+            let of_bot = open.of_bots.entry(bot).or_insert(none);
             of_bot.count += 1;
             of_bot.worst = of_bot.worst.max(level);
         }
-        counts
+        open
     }
 
     /// The open alert of a rule about the whole home.
@@ -345,7 +380,6 @@ const LATE: Duration = Duration::from_secs(60);
 
 fn has_lasted(pending: &Pending, lasting: Duration, tick: Tick) -> bool {
     match pending.since {
-        Since::Due => true,
         Since::Seen => tick.now.since(pending.seen) >= lasting,
         Since::At(at) => tick.stamp.since(at) >= lasting,
     }
@@ -372,12 +406,18 @@ fn due_change(entry: &Entry, order: Order<'_>, tick: Tick) -> Option<Change> {
     match entry.alert.told {
         // What is perhaps over in a moment need not be told any more.
         Told::Nothing => entry.gone_since.is_none().then_some(Change::Raised),
-        Told::Raised if entry.alert.level > entry.told_level => Some(Change::Escalated),
+        Told::Raised if has_become_worse(entry) => Some(Change::Escalated),
         Told::Raised | Told::Recovered => {
             let at = remind_at(entry, order)?;
             (at <= tick.stamp).then_some(Change::Reminded)
         }
     }
+}
+
+/// Since the sinks were told of it last.
+fn has_become_worse(entry: &Entry) -> bool {
+    entry.alert.told_level.is_some_and(|told| entry.alert.level > told)
+        || entry.told_outlook.is_some_and(|told| entry.outlook > told)
 }
 
 fn remind_at(entry: &Entry, order: Order<'_>) -> Option<Stamp> {
@@ -387,6 +427,7 @@ fn remind_at(entry: &Entry, order: Order<'_>) -> Option<Stamp> {
         return None;
     }
     let last = entry.alert.reminded_at.unwrap_or(entry.alert.raised_at);
+    let last = entry.told_at.map_or(last, |told| told.max(last));
     let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
     Some(Stamp(last.0.saturating_add(wait)))
 }
@@ -394,7 +435,7 @@ fn remind_at(entry: &Entry, order: Order<'_>) -> Option<Stamp> {
 /// How long until something may have to be said of an open alert.
 fn next_word(entry: &Entry, order: Order<'_>, tick: Tick) -> Option<Duration> {
     let silent = silenced_until(&entry.alert, order.silences, tick.stamp);
-    let is_untold = entry.alert.told == Told::Nothing || entry.alert.level > entry.told_level;
+    let is_untold = entry.alert.told == Told::Nothing || has_become_worse(entry);
     let at = match (is_untold, silent) {
         (true, Some(until)) => until,
         (true, None) => return None,

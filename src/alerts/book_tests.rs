@@ -91,6 +91,7 @@ fn of(rule: Rule, bot: &str) -> Condition {
         level: rule.policy().level,
         text: "it is so".to_owned(),
         since: Since::Seen,
+        outlook: Outlook::Open,
     }
 }
 
@@ -143,6 +144,22 @@ fn what_lasts_since_a_known_time_is_raised_by_that_time() {
     assert_eq!(desk.step(10, &beaten(1125)), ["recovered heartbeat critical"]);
 }
 
+/// A bot that is ended for its silence has had its last beat long ago; what counts is that it does not come back.
+#[test]
+fn a_bot_that_is_ended_for_its_silence_counts_from_that_moment() {
+    let mut desk = Desk::new();
+    let beating = [Condition {
+        since: Since::At(stamp(1000)),
+        ..of(Rule::Heartbeat, "a")
+    }];
+    let ended = [of(Rule::Heartbeat, "a")];
+    assert_eq!(desk.step(0, &beating), NOTHING);
+    assert_eq!(desk.step(50, &ended), NOTHING);
+    assert_eq!(desk.next_due_s(), Some(60));
+    assert_eq!(desk.step(59, &ended), NOTHING);
+    assert_eq!(desk.step(1, &ended), ["raised heartbeat critical"]);
+}
+
 #[test]
 fn reminders_come_until_somebody_knows_of_it() {
     let mut desk = Desk::new();
@@ -179,9 +196,66 @@ fn what_becomes_worse_is_told_again_and_needs_a_new_acknowledgement() {
     };
     assert_eq!(desk.step(0, &disk(Level::Warning)), ["raised disk_low warning"]);
     assert_eq!(desk.step(1, &disk(Level::Critical)), ["escalated disk_low critical"]);
+    let open = desk.book.open_in_home();
+    let of_home: Vec<(Rule, Level)> = open.of_home.iter().map(|alert| (alert.rule, alert.level)).collect();
+    assert_eq!(
+        (open.of_bots.len(), of_home),
+        (0, vec![(Rule::DiskLow, Level::Critical)])
+    );
     assert_eq!(desk.step(1, &disk(Level::Warning)), NOTHING);
     assert_eq!(desk.step(1, &[]), NOTHING);
     assert_eq!(desk.step(10, &[]), ["recovered disk_low warning"]);
+}
+
+#[test]
+fn a_bot_that_is_given_up_is_told_once_more() {
+    let mut desk = Desk::new();
+    let looping = [of(Rule::CrashLoop, "a")];
+    let given_up = [Condition {
+        outlook: Outlook::GivenUp,
+        text: "was given up".to_owned(),
+        ..of(Rule::CrashLoop, "a")
+    }];
+    desk.step(0, &looping);
+    assert_eq!(desk.step(5, &looping), ["raised crash_loop critical"]);
+    let words = desk.hear(5, &given_up);
+    assert_eq!(
+        (words[0].0, words[0].1.text.as_str()),
+        (Change::Escalated, "was given up")
+    );
+    assert_eq!(desk.step(5, &given_up), NOTHING);
+    assert_eq!(desk.step(5, &looping), NOTHING);
+}
+
+#[test]
+fn words_say_what_is_so_now() {
+    let mut desk = Desk::new();
+    desk.settings.remind_after = Some(Duration::from_secs(20));
+    let backlog = |count: u32| {
+        [Condition {
+            text: format!("{count} messages wait"),
+            ..of(Rule::Backlog, "a")
+        }]
+    };
+    desk.step(0, &backlog(1001));
+    desk.step(15, &backlog(1002));
+    let words = desk.hear(5, &backlog(1003));
+    assert_eq!(
+        (words[0].0, words[0].1.text.as_str()),
+        (Change::Reminded, "1003 messages wait")
+    );
+}
+
+#[test]
+fn the_end_of_a_silence_has_one_word_of_each_alert() {
+    let mut desk = Desk::new();
+    desk.settings.remind_after = Some(Duration::from_secs(5));
+    desk.silence(None, 30);
+    let held = [of(Rule::Held, "a")];
+    assert_eq!(desk.step(0, &held), NOTHING);
+    assert_eq!(desk.step(30, &held), ["raised held warning"]);
+    assert_eq!(desk.step(4, &held), NOTHING);
+    assert_eq!(desk.step(1, &held), ["reminded held warning"]);
 }
 
 #[test]
@@ -191,7 +265,7 @@ fn a_silence_holds_words_back_and_its_end_lets_them_out() {
     let both = [of(Rule::Held, "a"), of(Rule::Held, "b")];
     assert_eq!(desk.step(1, &both), ["raised held warning"]);
     // It is listed all the same.
-    assert_eq!(desk.book.open_by_bot().len(), 2);
+    assert_eq!(desk.book.open_in_home().of_bots.len(), 2);
     assert_eq!(desk.next_due_s(), Some(99));
     assert_eq!(desk.step(98, &both), NOTHING);
     assert_eq!(desk.step(1, &both), ["raised held warning"]);
@@ -281,7 +355,27 @@ fn the_next_supervisor_goes_on_where_the_last_one_was() {
     desk.book = Book::resume(left);
     assert_eq!(desk.step(1, &held[1..2]), ["recovered held warning"]);
     assert_eq!(desk.step(10, &held[1..2]), ["recovered held warning"]);
-    assert_eq!(desk.book.open_by_bot().len(), 1);
+    assert_eq!(desk.book.open_in_home().of_bots.len(), 1);
+}
+
+#[test]
+fn what_became_worse_in_a_silence_is_told_after_it_although_the_supervisor_was_another_one() {
+    let disk = |level| {
+        [Condition {
+            bot: None,
+            level,
+            ..of(Rule::DiskLow, "a")
+        }]
+    };
+    let mut desk = Desk::new();
+    assert_eq!(desk.step(0, &disk(Level::Warning)), ["raised disk_low warning"]);
+    desk.silence(None, 100);
+    assert_eq!(desk.step(1, &disk(Level::Critical)), NOTHING);
+    let left = desk.book.take_unwritten();
+    desk.book = Book::resume(left);
+    assert_eq!(desk.step(50, &disk(Level::Critical)), NOTHING);
+    assert_eq!(desk.step(50, &disk(Level::Critical)), ["escalated disk_low critical"]);
+    assert_eq!(desk.step(50, &disk(Level::Critical)), NOTHING);
 }
 
 #[test]

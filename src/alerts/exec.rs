@@ -1,7 +1,9 @@
 //! Runs an operator's program for one word of an alert, in a process group of its own that is ended with it.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,6 +20,9 @@ use crate::spool::failure::Then;
 /// How often a wait looks whether the supervisor ends.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// What a hook gets of the supervisor's own environment.
+const KEPT: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+
 /// The variables, each with the field that it holds.
 const VARIABLES: [(&str, &str); 7] = [
     ("MULTIBOT_ALERT_ID", "id"),
@@ -28,6 +33,19 @@ const VARIABLES: [(&str, &str); 7] = [
     ("MULTIBOT_ALERT_TEXT", "text"),
     ("MULTIBOT_ALERT_SINCE", "raised_at"),
 ];
+
+/// Whether there is such a program to be run, as a path or in PATH.
+pub fn has_program(program: &str) -> bool {
+    let is_one = |path: &Path| {
+        let metadata = std::fs::metadata(path);
+        metadata.is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        return is_one(Path::new(program));
+    }
+    let dirs = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&dirs).any(|dir| is_one(&dir.join(program)))
+}
 
 /// Runs the program with the word in its environment and on its standard input; it must end with code 0 in time.
 pub fn run(argv: &[String], content: &Value, timeout: Duration, stopped: &AtomicBool) -> Result<(), Failure> {
@@ -42,7 +60,13 @@ pub fn run(argv: &[String], content: &Value, timeout: Duration, stopped: &Atomic
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0)
-        .env_remove("NOTIFY_SOCKET");
+        .env_clear();
+    // Nothing else of the shell in which the supervisor was started: that may be anything, and hold secrets.
+    for variable in KEPT {
+        if let Some(value) = std::env::var_os(variable) {
+            command.env(variable, value);
+        }
+    }
     for (variable, field) in VARIABLES {
         command.env(variable, content[field].as_str().unwrap_or_default());
     }
@@ -118,6 +142,27 @@ mod tests {
         let script = "read -r line; case $line in *'\"rule\":\"down\"'*) ;; *) exit 3 ;; esac; \
             [ \"$MULTIBOT_ALERT_ID $MULTIBOT_ALERT_RULE $MULTIBOT_ALERT_BOT $MULTIBOT_ALERT_LEVEL\" = 'A down shop critical' ] && \
             [ \"$MULTIBOT_ALERT_STATE $MULTIBOT_ALERT_TEXT $MULTIBOT_ALERT_SINCE $MULTIBOT_ALERT_HOME\" = \"raised it's down t /h\" ]";
+        assert_eq!(sh(script, 30_000), Ok(()));
+    }
+
+    #[test]
+    fn a_program_is_found_by_its_path_or_in_path() {
+        for (program, is_there) in [
+            ("/bin/sh", true),
+            ("sh", true),
+            ("/", false),
+            ("/etc/passwd", false),
+            ("no-such-x", false),
+        ] {
+            assert_eq!(has_program(program), is_there, "{program}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_of_the_environment_is_handed_on() {
+        // The tests themselves run with variables of cargo.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let script = "[ -z \"${CARGO_MANIFEST_DIR+set}\" ] && [ -n \"$PATH\" ]";
         assert_eq!(sh(script, 30_000), Ok(()));
     }
 

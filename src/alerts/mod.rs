@@ -9,6 +9,7 @@
 pub mod book;
 pub mod delivery;
 pub mod exec;
+pub mod futile;
 pub mod notice;
 pub mod outage;
 pub mod rules;
@@ -20,5 +21,5 @@ pub use book::Change;
 pub use delivery::host_of;
 pub use notice::test_content;
 pub use outage::Outage;
-pub use sink::{Fate, SinkBox};
+pub use sink::{Backlog, Fate, SinkBox};
 pub use watcher::{Error, Feedback, Speaker, Watching, start};

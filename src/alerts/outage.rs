@@ -12,6 +12,8 @@ use super::scene::{BotScene, Scene, Tick};
 
 /// Names in a text; more say nothing.
 const NAMES_MAX: usize = 3;
+/// Between whom it concerns and who fails.
+const TOGETHER: &str = " bots fail together: ";
 
 /// Most bots fail together.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,18 +34,29 @@ impl Outage {
     pub fn covers(&self, bot: &BotId) -> bool {
         self.bots.contains(bot)
     }
+
+    /// The platform in the text of one; None: it is of all.
+    fn platform_in(text: &str) -> Option<String> {
+        let (head, _) = text.split_once(TOGETHER)?;
+        let words: Vec<&str> = head.split(' ').collect();
+        match words.as_slice() {
+            [_, "of", _, platform] => Some((*platform).to_owned()),
+            _ => None,
+        }
+    }
 }
 
 /// `10 of 12 telegram bots fail together: a, b, c and others`
 impl fmt::Display for Outage {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let platform = self.platform.as_deref().map(|word| format!("{word} "));
+        let platform = self.platform.as_deref();
         let names: Vec<&str> = self.names.iter().map(BotId::as_str).collect();
         write!(
             out,
-            "{} of {} {}bots fail together: {}",
+            "{} of {}{}{}{TOGETHER}{}",
             self.failing,
             self.of,
+            if platform.is_some() { " " } else { "" },
             platform.unwrap_or_default(),
             names.join(", ")
         )?;
@@ -77,13 +90,13 @@ struct Current {
 }
 
 impl OutageWatch {
-    /// Goes on with an outage that an earlier supervisor has seen.
-    pub fn resume(since: Stamp) -> OutageWatch {
+    /// Goes on with an outage that an earlier supervisor has seen and told of so.
+    pub fn resume(since: Stamp, text: &str) -> OutageWatch {
         OutageWatch {
             known: BTreeMap::new(),
             current: Some(Current {
                 since,
-                platform: None,
+                platform: Outage::platform_in(text),
                 calm_since: None,
             }),
         }
@@ -309,6 +322,19 @@ mod tests {
     }
 
     #[test]
+    fn the_next_supervisor_knows_of_which_platform_it_is() {
+        let policy = OutagePolicy::default();
+        let mixed = ["telegram", "telegram", "telegram", "none", "none", "none", "none"];
+        let mut watch = OutageWatch::default();
+        watch.look(&scene(&mixed, 0), &policy, tick(0));
+        let begun = watch.look(&scene(&mixed, 3), &policy, tick(1)).unwrap();
+        assert_eq!(begun.platform.as_deref(), Some("telegram"));
+        let mut next = OutageWatch::resume(begun.since, &begun.to_string());
+        let found = next.look(&scene(&mixed, 3), &policy, tick(2)).unwrap();
+        assert_eq!((found.platform, found.of), (begun.platform, 3));
+    }
+
+    #[test]
     fn bots_that_are_not_wanted_are_neither_counted_nor_waited_for() {
         let mut watch = OutageWatch::default();
         let policy = OutagePolicy::default();
@@ -320,8 +346,13 @@ mod tests {
             (bot.is_wanted, bot.state) = (false, State::Stopped);
         }
         assert_eq!(watch.look(&stopped, &policy, tick(2)), None);
-        let mut resumed = OutageWatch::resume(Stamp(5));
+        let mut settings = crate::model::alert::AlertSettings::default();
+        settings.outage = policy.clone();
+        let mut resumed = OutageWatch::resume(Stamp(5), "4 of 5 bots fail together: a");
         let found = resumed.look(&scene(&platforms, 5), &policy, tick(9)).unwrap();
         assert_eq!(found.since, Stamp(5));
+        // Its alert is raised by that time, also after a restart.
+        let told = crate::alerts::rules::conditions(&Scene::default(), Some(&found), &settings);
+        assert_eq!(told[0].since, crate::alerts::rules::Since::At(Stamp(5)));
     }
 }

@@ -23,6 +23,15 @@ pub struct Condition {
     pub level: Level,
     pub text: String,
     pub since: Since,
+    pub outlook: Outlook,
+}
+
+/// Whether multibot still does something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outlook {
+    Open,
+    /// It was given up: nothing goes on without an operator.
+    GivenUp,
 }
 
 /// Since when a condition counts towards the time for which it must hold.
@@ -31,8 +40,6 @@ pub enum Since {
     /// Since it was first seen.
     Seen,
     At(Stamp),
-    /// It has lasted long enough already.
-    Due,
 }
 
 /// Everything that is wrong, in the order of the rules for each bot.
@@ -47,6 +54,7 @@ pub fn conditions(scene: &Scene, outage: Option<&Outage>, settings: &AlertSettin
                 level: worse.map_or(policy.level, |worse| policy.level.max(worse)),
                 text,
                 since,
+                outlook: Outlook::Open,
             });
         }
     };
@@ -61,6 +69,12 @@ pub fn conditions(scene: &Scene, outage: Option<&Outage>, settings: &AlertSettin
             add(rule, Some(&bot.id), worse, text, since);
         }
     }
+    let given_up = |bot: Option<&BotId>| {
+        scene
+            .bots
+            .iter()
+            .any(|it| bot == Some(&it.id) && it.state == State::Failed)
+    };
     if let Some((worse, text)) = scene.disk.and_then(disk_low) {
         add(Rule::DiskLow, None, worse, text, Since::Seen);
     }
@@ -73,7 +87,12 @@ pub fn conditions(scene: &Scene, outage: Option<&Outage>, settings: &AlertSettin
         add(Rule::Adopted, None, None, text, Since::Seen);
     }
     if let Some(outage) = outage {
-        add(Rule::Outage, None, None, outage.to_string(), Since::Due);
+        add(Rule::Outage, None, None, outage.to_string(), Since::At(outage.since));
+    }
+    for condition in &mut found {
+        if condition.rule == Rule::CrashLoop && given_up(condition.bot.as_ref()) {
+            condition.outlook = Outlook::GivenUp;
+        }
     }
     found
 }
@@ -95,7 +114,7 @@ fn of_bot(bot: &BotScene, threshold: &dyn Fn(Rule) -> u64) -> Vec<Finding> {
         found.push((Rule::Held, None, format!("is held: {reason}"), Since::Seen));
     }
     if bot.is_wanted && bot.state == State::Failed {
-        found.push((Rule::CrashLoop, None, format!("was given up: {reason}"), Since::Due));
+        found.push((Rule::CrashLoop, None, format!("was given up: {reason}"), Since::Seen));
     } else if bot.is_wanted && bot.state != State::Held && u64::from(bot.failures) >= threshold(Rule::CrashLoop) {
         // While it waits its state says why, also where no run came to be; at any other time that is of the next run.
         let of_wait = bot.reason.as_deref().filter(|_| bot.state == State::Backoff);
@@ -109,7 +128,7 @@ fn of_bot(bot: &BotScene, threshold: &dyn Fn(Rule) -> u64) -> Vec<Finding> {
             Rule::Heartbeat,
             None,
             format!("has fallen silent: {reason}"),
-            Since::Due,
+            Since::Seen,
         ));
     } else if let Some(at) = bot.heartbeat_at.filter(|_| bot.state == State::Running) {
         let text = format!("has fallen silent: no heartbeat since {}", seconds(at));
@@ -251,6 +270,27 @@ pub(super) mod tests {
             ..bot("shop")
         };
         assert_eq!(found(at_the_line), Vec::<String>::new());
+    }
+
+    /// So that `for` of the rule is obeyed: nothing has lasted long enough when it begins.
+    #[test]
+    fn what_is_final_counts_from_when_it_was_seen() {
+        for (state, reason, rule) in [
+            (State::Failed, "exited with code 3", Rule::CrashLoop),
+            (State::Unhealthy, "no heartbeat for 90s", Rule::Heartbeat),
+        ] {
+            let scene = Scene {
+                bots: vec![BotScene {
+                    state,
+                    reason: Some(reason.to_owned()),
+                    ..bot("shop")
+                }],
+                ..Scene::default()
+            };
+            let all = conditions(&scene, None, &AlertSettings::default());
+            let found = all.iter().find(|it| it.rule == rule).unwrap();
+            assert_eq!(found.since, Since::Seen);
+        }
     }
 
     #[test]

@@ -18,8 +18,10 @@ use crate::model::alert::SinkPolicy;
 use crate::model::bot::{BotId, Secret};
 use crate::model::message::Envelope;
 use crate::model::queue::QueuePolicy;
-use crate::model::units::Moment;
-use crate::spool::{self, Claimed, DeadLetters, Defaults, Durability, Failure, Mailbox, Poster, ReadError, Settled};
+use crate::model::units::{Moment, Stamp};
+use crate::spool::{
+    self, Claimed, DeadLetters, Defaults, Durability, Failure, Item, Mailbox, Place, Poster, ReadError, Settled,
+};
 use crate::store::{Access, Store};
 
 use super::delivery::{Means, deliver};
@@ -52,6 +54,20 @@ pub enum Fate {
     Dead(String),
     /// It is in none of the folders any more.
     Delivered,
+}
+
+/// What has not gone out of a mailbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    pub waiting: usize,
+    /// When the oldest of them was posted.
+    pub since: Option<Stamp>,
+    /// Since when deliveries of the first one fail; None: none has failed.
+    pub failing_since: Option<Stamp>,
+    /// Why its last one failed.
+    pub reason: Option<String>,
+    /// Words that were refused for good, or are too old.
+    pub dead: usize,
 }
 
 impl SinkBox {
@@ -87,10 +103,30 @@ impl SinkBox {
         })
     }
 
-    /// Words that are not delivered yet.
-    pub fn waiting(&self) -> usize {
-        let counts = self.mailbox.counts().unwrap_or_default();
-        counts.new + counts.cur + self.mailbox.later().map_or(0, |later| later.len())
+    /// Whether a word of this alert waits to be delivered.
+    pub fn has_word_of(&self, alert: &str) -> spool::Result<bool> {
+        let items = self.mailbox.items(&self.dead, &self.defaults())?;
+        let is_of = |item: &Item| item.id().strip_prefix(alert).is_some_and(|rest| rest.starts_with('-'));
+        Ok(items.iter().any(|item| item.place != Place::Dead && is_of(item)))
+    }
+
+    /// What waits, and why.
+    pub fn backlog(&self) -> spool::Result<Backlog> {
+        let items = self.mailbox.items(&self.dead, &self.defaults())?;
+        let (dead, waiting): (Vec<&Item>, Vec<&Item>) = items.iter().partition(|item| item.place == Place::Dead);
+        // Only the first is tried, and all others wait behind it.
+        let histories = waiting.iter().filter_map(|item| Some(&item.envelope.as_ref()?.history));
+        let tried = histories.filter(|history| !history.is_empty());
+        let head = tried.max_by_key(|history| history.last().map(|setback| setback.at));
+        Ok(Backlog {
+            waiting: waiting.len(),
+            since: waiting.iter().map(|item| item.posted_at).min(),
+            failing_since: head.and_then(|history| history.first()).map(|setback| setback.at),
+            reason: head
+                .and_then(|history| history.last())
+                .map(|setback| setback.why.clone()),
+            dead: dead.len(),
+        })
     }
 
     fn defaults(&self) -> Defaults<'_> {

@@ -12,13 +12,15 @@ use std::time::Duration;
 use crate::clock;
 use crate::home::Home;
 use crate::log::Mask;
-use crate::model::alert::{Alert, AlertSettings, OpenAlerts, Rule, Silence};
-use crate::model::bot::BotId;
+use crate::model::alert::{Alert, AlertSettings, OpenInHome, Rule, Silence};
+use crate::model::bot::{BotId, Secret};
 use crate::model::units::Stamp;
 use crate::spool::new_id;
 use crate::store::{self, Access, Store};
 
 use super::book::{Book, Change, Order};
+use super::exec::has_program;
+use super::futile::{Means, missing};
 use super::notice::content;
 use super::outage::{Outage, OutageWatch};
 use super::rules::{Condition, conditions};
@@ -41,8 +43,8 @@ enum News {
 /// What the watcher has to say to the supervisor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Feedback {
-    /// The open alerts of each bot that has some.
-    Open(BTreeMap<BotId, OpenAlerts>),
+    /// The open alerts of the bots and of the home.
+    Open(OpenInHome),
     /// Most bots fail together, or do so no more; with the shortest wait before a restart.
     Outage(Option<(Outage, Duration)>),
 }
@@ -106,20 +108,22 @@ pub fn start(
 ) -> Result<Watching, Error> {
     let store = Store::open(&home.database(), Access::History)?;
     let book = Book::resume(store.alerts().unfinished()?);
-    let outage = book.open_of_home(Rule::Outage).map(|alert| alert.raised_at);
+    let outage = book.open_of_home(Rule::Outage);
+    let outage = outage.map(|alert| OutageWatch::resume(alert.raised_at, &alert.text));
     let mut watcher = Watcher {
         home: home.clone(),
         store,
         settings: settings.clone(),
         silences: Vec::new(),
         mask: Mask::new([""; 0]),
-        outages: outage.map_or_else(OutageWatch::default, OutageWatch::resume),
+        outages: outage.unwrap_or_default(),
         book,
         scene: None,
         sinks: BTreeMap::new(),
         told: None,
         tell: Box::new(tell),
         must_retry: false,
+        missing: Vec::new(),
         posted: BTreeSet::new(),
     };
     let (speaker, queue) = channel();
@@ -144,9 +148,11 @@ struct Watcher {
     scene: Option<Scene>,
     sinks: BTreeMap<String, Sink>,
     /// What the supervisor knows.
-    told: Option<(BTreeMap<BotId, OpenAlerts>, Option<Outage>)>,
+    told: Option<(OpenInHome, Option<Outage>)>,
     tell: Box<dyn Fn(Feedback) + Send>,
     must_retry: bool,
+    /// What sinks need and the home does not have.
+    missing: Vec<String>,
     /// Sinks that have a word already of which another one could not be given.
     posted: BTreeSet<(String, Change, String)>,
 }
@@ -211,12 +217,29 @@ impl Watcher {
         let open = self.store.alerts().open()?;
         self.book.acknowledge(&open);
         let tokens = self.store.credentials().tokens()?;
+        self.look_for_means(&tokens)?;
         self.mask = Mask::new(tokens.iter().map(|(_, token)| token.reveal().to_owned()));
         let before = Stamp(
             now.0
                 .saturating_sub(i64::try_from(KEEP.as_micros()).unwrap_or(i64::MAX)),
         );
         self.store.alerts().prune(before, KEEP_MAX)?;
+        Ok(())
+    }
+
+    /// Says once what sinks need and the home does not have.
+    fn look_for_means(&mut self, tokens: &[(BotId, Secret)]) -> Result<(), store::Error> {
+        let bots = self.store.bots().list()?.into_iter().map(|bot| bot.id).collect();
+        let means = Means {
+            bots: &bots,
+            with_token: &tokens.iter().map(|(bot, _)| bot.clone()).collect(),
+            has_program: &has_program,
+        };
+        let missing = missing(&self.settings.sinks, &means);
+        for said in missing.iter().filter(|said| !self.missing.contains(*said)) {
+            tracing::warn!("{said}");
+        }
+        self.missing = missing;
         Ok(())
     }
 
@@ -290,6 +313,10 @@ impl Watcher {
             if self.posted.contains(&word) || !sink.policy.wants(alert.rule, alert.bot.as_ref(), alert.level) {
                 continue;
             }
+            // Whoever has not even got an older word needs no reminder of it.
+            if change == Change::Reminded && sink.mailbox.has_word_of(&alert.id).unwrap_or(false) {
+                continue;
+            }
             // The same word has the same id, however often it is posted; of reminders there are many.
             let id = match change {
                 Change::Raised | Change::Recovered => format!("{}-{}", alert.id, change.word()),
@@ -308,7 +335,8 @@ impl Watcher {
 
     /// Tells the supervisor what has changed, and only that: its answer is another scene.
     fn feed_back(&mut self, outage: Option<Outage>) {
-        let open = self.book.open_by_bot();
+        let mut open = self.book.open_in_home();
+        open.sinks_miss.clone_from(&self.missing);
         let (known_open, known_outage) = match self.told.take() {
             Some((open, outage)) => (Some(open), outage),
             None => (None, None),

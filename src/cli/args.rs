@@ -12,7 +12,7 @@ mod queue;
 mod send;
 mod values;
 
-pub use alerts::{AlertAck, AlertList, AlertSilence, AlertTest, AlertVerb, Alerts};
+pub use alerts::{AlertAck, AlertList, AlertSilence, AlertSinks, AlertTest, AlertVerb, Alerts};
 pub use bot::{BotVerb, Chosen, Create, Named};
 pub use history::{Check, Events, Metrics};
 pub use ipc::IpcVerb;

@@ -16,7 +16,7 @@ use crate::model::message::{Envelope, Kind, PRIORITY_CONTROL};
 use crate::model::queue::QueuePolicy;
 use crate::model::units::Stamp;
 use crate::output::Progress;
-use crate::run::identity::Identity;
+use crate::run::identity::{Identity, Stat};
 use crate::run::record::{RunRecord, read_run};
 use crate::run::strays;
 use crate::spool::replies::{read_reply, reply_path};
@@ -30,6 +30,41 @@ use crate::supervisor::snapshot::{BotStatus, Snapshot, Stage};
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// How often a waiting command looks at the snapshot, which changes at most ten times a second.
 const LOOK_EVERY: Duration = Duration::from_millis(15);
+
+/// What became of something that was stored for the supervisor. Whichever it is, it will hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takeover {
+    Done,
+    NoSupervisor,
+    /// A signal keeps it from doing anything.
+    Halted {
+        pid: u32,
+    },
+    /// It has not answered in time.
+    Silent {
+        pid: u32,
+    },
+}
+
+impl Takeover {
+    /// Why it does not hold yet although a supervisor runs.
+    pub(super) fn delay(self) -> Option<String> {
+        match self {
+            Takeover::Done | Takeover::NoSupervisor => None,
+            Takeover::Halted { pid } => Some(format!(
+                "the supervisor (pid {pid}) is halted by a signal and takes it over when it goes on: kill -CONT {pid}"
+            )),
+            Takeover::Silent { pid } => Some(format!(
+                "the supervisor (pid {pid}) does not answer and takes it over when it does; look at logs/supervisor.log"
+            )),
+        }
+    }
+}
+
+/// Whether a signal has halted this supervisor.
+pub(super) fn is_halted(supervisor: &Identity) -> bool {
+    Stat::of(supervisor.pid).is_some_and(|stat| stat.state == 'T')
+}
 
 /// One command's way to a home.
 pub(super) struct Client {
@@ -134,13 +169,18 @@ impl Client {
     /// Gives the supervisor a command and returns what it has done. When this returns, the snapshot
     /// shows the effect.
     pub(super) fn call(&self, supervisor: &Identity, name: &str, payload: Value) -> Result<Value, Failure> {
+        self.call_within(supervisor, name, payload, ANSWER_TIME_MAX)
+    }
+
+    /// The same, waiting no longer than `most`.
+    fn call_within(&self, supervisor: &Identity, name: &str, payload: Value, most: Duration) -> Result<Value, Failure> {
         let now = clock::stamp();
         let id = spool::new_id(now);
         let mut command =
             Envelope::new(id.clone(), Kind::Command, name, "cli", "supervisor", now).with_payload(payload);
         command.priority = PRIORITY_CONTROL;
         // A command that nobody waits for any more must not be obeyed by the next supervisor.
-        command.expires_at = Some(Stamp(now.0 + i64::try_from(ANSWER_TIME_MAX.as_micros()).unwrap_or(0)));
+        command.expires_at = Some(Stamp(now.0 + i64::try_from(most.as_micros()).unwrap_or(0)));
         let inbox = Mailbox::new(self.home.supervisor_inbox());
         if supervisor.is_alive() && self.snapshot_of(supervisor).is_some() {
             // It has opened its home: what is missing was removed since, and it will look there again.
@@ -149,14 +189,14 @@ impl Client {
         let posted = inbox.post(&mut Poster::new(), &[command], Durability::None, now)?;
         let answer = reply_path(&self.home.replies(), &id)?;
         let begun = clock::now();
-        while !wait_for_file(&answer, Duration::from_secs(1)) {
+        while !wait_for_file(&answer, most.min(Duration::from_secs(1))) {
             if !supervisor.is_alive() {
                 inbox.retract(&posted)?;
                 return Err(Failure::NoSupervisor {
                     home: self.home.dir().display().to_string(),
                 });
             }
-            if clock::now().since(begun) >= ANSWER_TIME_MAX {
+            if clock::now().since(begun) >= most {
                 inbox.retract(&posted)?;
                 self.leave_reload(&inbox)?;
                 return Err(Failure::NoAnswer { pid: supervisor.pid });
@@ -186,6 +226,23 @@ impl Client {
         match self.supervisor() {
             None => Ok(None),
             Some(supervisor) => self.call(&supervisor, "reload", Value::Null).map(Some),
+        }
+    }
+
+    /// Has the supervisor take over what was stored, waiting no longer than `most`.
+    pub(super) fn hand_over(&self, most: Duration) -> Result<Takeover, Failure> {
+        let Some(supervisor) = self.supervisor() else {
+            return Ok(Takeover::NoSupervisor);
+        };
+        if is_halted(&supervisor) {
+            self.leave_reload(&Mailbox::new(self.home.supervisor_inbox()))?;
+            return Ok(Takeover::Halted { pid: supervisor.pid });
+        }
+        let most = most.min(ANSWER_TIME_MAX);
+        match self.call_within(&supervisor, "reload", Value::Null, most) {
+            Ok(_) => Ok(Takeover::Done),
+            Err(Failure::NoAnswer { pid }) => Ok(Takeover::Silent { pid }),
+            Err(failure) => Err(failure),
         }
     }
 

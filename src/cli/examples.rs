@@ -299,6 +299,13 @@ const TABLE: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "alerts sinks",
+        &[
+            example("Does every sink deliver?", "multibot alerts sinks"),
+            example("The same for a script", "multibot alerts sinks --json"),
+        ],
+    ),
+    (
         "alerts test",
         &[
             example("Every sink", "multibot alerts test"),

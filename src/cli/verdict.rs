@@ -128,6 +128,9 @@ pub(super) fn judge(snapshot: &Snapshot, named: &[String], bounds: &Bounds, now:
         let what = format!("{} of {} bots fail together", outage.failing, outage.of);
         troubles.push((Level::Critical, what));
     }
+    if named.is_empty() {
+        troubles.extend(trouble_of_home(snapshot));
+    }
     // The worst first, and otherwise in the order of the bots.
     troubles.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
     let wanted: Vec<&&BotStatus> = bots.iter().filter(|bot| is_wanted(bot)).collect();
@@ -150,6 +153,24 @@ pub(super) fn judge(snapshot: &Snapshot, named: &[String], bounds: &Bounds, now:
         text,
         figures,
     }
+}
+
+/// Alerts about the home itself. An outage is told of its own.
+fn trouble_of_home(snapshot: &Snapshot) -> Option<(Level, String)> {
+    let about = &snapshot.supervisor;
+    let level = match about.alert_level.as_deref()? {
+        "critical" => Level::Critical,
+        "warning" => Level::Warning,
+        _ => return None,
+    };
+    let is_told = |text: &&String| about.outage.is_some() && text.starts_with("outage: ");
+    let texts: Vec<&str> = about
+        .alert_texts
+        .iter()
+        .filter(|it| !is_told(it))
+        .map(String::as_str)
+        .collect();
+    (!texts.is_empty()).then(|| (level, texts.join(", ")))
 }
 
 struct Trouble<'a> {
@@ -238,6 +259,7 @@ fn totals(bots: &[&BotStatus], running: usize, wanted: usize, snapshot: &Snapsho
     let sum = |value: &dyn Fn(&BotStatus) -> u64| bots.iter().map(|bot| value(bot)).sum::<u64>();
     let cpu: f64 = bots.iter().filter_map(|bot| bot.cpu_percent).sum();
     let least = [None, None, Some(0.0), None];
+    let of_home = u64::from(snapshot.supervisor.alerts);
     let mut figures = vec![
         Figure::new("running", running, "").bounds([None, None, Some(0.0), Some(wanted as f64)]),
         Figure::new("restarts", sum(&|bot| u64::from(bot.restarts)), "c"),
@@ -245,7 +267,7 @@ fn totals(bots: &[&BotStatus], running: usize, wanted: usize, snapshot: &Snapsho
         Figure::new("cpu", format!("{cpu:.1}"), "%").bounds(least),
         Figure::new("queue", sum(&|bot| queue(bot)), "").bounds(least),
         Figure::new("dead", sum(&|bot| bot.dead.unwrap_or(0)), "").bounds(least),
-        Figure::new("alerts", sum(&|bot| u64::from(bot.alerts)), "").bounds(least),
+        Figure::new("alerts", sum(&|bot| u64::from(bot.alerts)) + of_home, "").bounds(least),
     ];
     let disk = snapshot.supervisor.disk_free_bytes;
     figures.extend(disk.map(|free| Figure::new("disk_free", free, "B").bounds(least)));
@@ -493,6 +515,26 @@ mod tests {
                 .line()
                 .contains("9 of 10 bots fail together")
         );
+    }
+
+    #[test]
+    fn alerts_of_the_home_count_by_their_level() {
+        for (level, code, text) in [
+            ("critical", 2, "CRITICAL - disk_low: 39 MiB left (1 of 1"),
+            ("warning", 1, "WARNING - disk_low: 39 MiB left (1 of 1"),
+            ("info", 0, "OK - 1 of 1"),
+        ] {
+            let mut home = snapshot(&[bot("a", "running")]);
+            home.supervisor.alerts = 1;
+            home.supervisor.alert_level = Some(level.to_owned());
+            home.supervisor.alert_texts = vec!["disk_low: 39 MiB left".to_owned()];
+            let verdict = judge(&home, &[], &bounds(), NOW);
+            let line = verdict.line();
+            assert_eq!(verdict.level.code(), code, "{line}");
+            assert!(line.contains(text) && line.contains("'alerts'=1;"), "{line}");
+            // Who asks for one bot is not told of the disk.
+            assert_eq!(judge(&home, &["a".to_owned()], &bounds(), NOW).level, Level::Ok);
+        }
     }
 
     #[test]

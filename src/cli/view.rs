@@ -3,18 +3,23 @@
 mod offline;
 mod usage;
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use self::offline::look_without;
 use self::usage::{LimitActionView, LimitView};
-use super::client::{Client, age, is_well};
+use super::client::{Client, age, is_halted, is_well};
 use super::failure::Failure;
+use crate::alerts::SinkBox;
 use crate::clock;
 use crate::model::bot::{BotId, State};
 use crate::model::units::{Stamp, show_age, show_size};
 use crate::output::{Cell, Column, Paint, Style, Table};
-use crate::run::identity::Stat;
 use crate::supervisor::snapshot::{BotStatus, Capacity, ProbeStatus, Snapshot, Stage};
+
+/// A sink that fails for less may only have had a bad moment.
+const SINK_FAILING_AFTER: Duration = Duration::from_secs(60);
 
 /// The home as JSON. Fields are documented in multibot-json(7) and only ever added.
 #[derive(Debug, Serialize)]
@@ -44,6 +49,9 @@ pub(super) struct SupervisorView {
     pub disk_free_bytes: Option<u64>,
     /// Most bots fail together.
     pub outage: Option<OutageView>,
+    /// Open alerts about the home itself, and the worst level among them.
+    pub alerts: u32,
+    pub alert_level: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -149,7 +157,7 @@ pub(super) fn look(client: &Client) -> Result<View, Failure> {
     let Some(supervisor) = client.supervisor() else {
         return look_without(client, now);
     };
-    let is_halted = Stat::of(supervisor.pid).is_some_and(|stat| stat.state == 'T');
+    let is_halted = is_halted(&supervisor);
     let snapshot = client.snapshot_of(&supervisor);
     let has_left = snapshot.as_ref().is_some_and(|it| it.supervisor.stage == Stage::Left);
     let mut view = match snapshot {
@@ -158,6 +166,7 @@ pub(super) fn look(client: &Client) -> Result<View, Failure> {
     };
     let about = &mut view.supervisor;
     (about.running, about.pid) = (true, Some(supervisor.pid));
+    about.notes.extend(failing_sinks(client, now));
     if has_left {
         about.stale = true;
         about.notes.push(format!(
@@ -173,6 +182,29 @@ pub(super) fn look(client: &Client) -> Result<View, Failure> {
         ));
     }
     Ok(view)
+}
+
+/// Sinks of alerts that have been failing for a while. What is not readable now is none of them.
+fn failing_sinks(client: &Client, now: Stamp) -> Vec<String> {
+    let sinks = client
+        .settings()
+        .map(|settings| settings.alerts.sinks)
+        .unwrap_or_default();
+    let enabled = sinks.iter().filter(|(_, policy)| policy.enabled);
+    enabled
+        .filter_map(|(name, _)| {
+            let backlog = SinkBox::new(&client.home, name).backlog().ok()?;
+            let lasted = now.since(backlog.failing_since?);
+            (lasted >= SINK_FAILING_AFTER).then(|| {
+                format!(
+                    "sink {name} has been failing for {}: {}; {} waiting, look with: multibot alerts sinks",
+                    show_age(lasted),
+                    backlog.reason.unwrap_or_default(),
+                    backlog.waiting
+                )
+            })
+        })
+        .collect()
 }
 
 /// The view of one snapshot.
@@ -199,6 +231,8 @@ pub(super) fn view_of(client: &Client, snapshot: &Snapshot, now: Stamp) -> View 
                 failing: outage.failing,
                 of: outage.of,
             }),
+            alerts: snapshot.supervisor.alerts,
+            alert_level: snapshot.supervisor.alert_level.clone(),
         },
         summary,
         bots,
@@ -217,7 +251,18 @@ fn notes_of(snapshot: &Snapshot) -> Vec<String> {
             show_ms(outage.since)
         )
     });
-    about.notes.iter().cloned().chain(told).chain(outage).collect()
+    let alerts = about.alert_level.as_ref().map(|level| {
+        let what = if about.alerts == 1 { "alert" } else { "alerts" };
+        let texts = about.alert_texts.join("; ");
+        format!("{} {what} of the home ({level}): {texts}", about.alerts)
+    });
+    let notes = about.notes.iter().cloned();
+    notes
+        .chain(told)
+        .chain(outage)
+        .chain(alerts)
+        .chain(about.sinks_miss.iter().cloned())
+        .collect()
 }
 
 fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {

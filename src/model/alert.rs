@@ -153,6 +153,8 @@ pub struct Alert {
     /// When the last reminder went out.
     pub reminded_at: Option<Stamp>,
     pub told: Told,
+    /// The level that the sinks know; None where they were told of nothing, or by a version that did not note it.
+    pub told_level: Option<Level>,
     pub acked: Option<Acked>,
 }
 
@@ -212,6 +214,25 @@ impl Silence {
 pub struct OpenAlerts {
     pub count: u32,
     pub worst: Level,
+}
+
+/// One open alert about the whole home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeAlert {
+    pub rule: Rule,
+    pub level: Level,
+    pub text: String,
+}
+
+/// All that is open in a home.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenInHome {
+    /// Each bot that has some.
+    pub of_bots: BTreeMap<BotId, OpenAlerts>,
+    /// About no bot, in the order of their rules.
+    pub of_home: Vec<HomeAlert>,
+    /// What sinks need and the home does not have, one sentence each.
+    pub sinks_miss: Vec<String>,
 }
 
 /// Everything about alerts in multibot.yaml.

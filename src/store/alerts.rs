@@ -17,16 +17,15 @@ pub struct Alerts<'a> {
     pub(super) store: &'a Store,
 }
 
-const COLUMNS: &str =
-    "id, rule, bot, level, text, raised_at, recovered_at, reminded_at, told, acked_at, acked_by FROM alerts";
+const COLUMNS: &str = "id, rule, bot, level, text, raised_at, recovered_at, reminded_at, told, acked_at, acked_by, told_level FROM alerts";
 
 impl Alerts<'_> {
     /// Writes the course of an alert, new or known; its acknowledgement stays as it is.
     pub fn put(&self, alert: &Alert) -> Result<(), Error> {
-        let sql = "INSERT INTO alerts (id, rule, bot, level, text, raised_at, recovered_at, reminded_at, told) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO UPDATE SET \
+        let sql = "INSERT INTO alerts (id, rule, bot, level, text, raised_at, recovered_at, reminded_at, told, \
+                   told_level) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO UPDATE SET \
                    level = excluded.level, text = excluded.text, recovered_at = excluded.recovered_at, \
-                   reminded_at = excluded.reminded_at, told = excluded.told";
+                   reminded_at = excluded.reminded_at, told = excluded.told, told_level = excluded.told_level";
         let params = params![
             alert.id,
             alert.rule.word(),
@@ -37,6 +36,7 @@ impl Alerts<'_> {
             alert.recovered_at.map(Stamp::unix_ms),
             alert.reminded_at.map(Stamp::unix_ms),
             alert.told.word(),
+            alert.told_level.map(Level::word),
         ];
         self.store
             .transaction(|store| store.execute("write an alert", sql, params).map(|_| ()))
@@ -133,6 +133,7 @@ impl Alerts<'_> {
 fn alert(row: &Row<'_>) -> rusqlite::Result<Alert> {
     let stamp =
         |index| -> rusqlite::Result<Option<Stamp>> { Ok(row.get::<_, Option<i64>>(index)?.map(Stamp::from_unix_ms)) };
+    let has_told_level = row.get::<_, Option<String>>(11)?.is_some();
     let acked = stamp(9)?.zip(row.get::<_, Option<String>>(10)?);
     Ok(Alert {
         id: row.get(0)?,
@@ -144,6 +145,7 @@ fn alert(row: &Row<'_>) -> rusqlite::Result<Alert> {
         recovered_at: stamp(6)?,
         reminded_at: stamp(7)?,
         told: word(row, 8, Told::from_word)?,
+        told_level: has_told_level.then(|| word(row, 11, Level::from_word)).transpose()?,
         acked: acked.map(|(at, by)| Acked { at, by }),
     })
 }
@@ -192,6 +194,7 @@ mod tests {
             recovered_at: None,
             reminded_at: None,
             told: Told::Nothing,
+            told_level: None,
             acked: None,
         }
     }
@@ -206,6 +209,7 @@ mod tests {
         let at = Stamp::from_unix_ms(11);
         assert_eq!(alerts.acknowledge(&["A".into(), "X".into()], "cli:ann", at).unwrap(), 1);
         (one.told, one.text) = (Told::Raised, "worse".to_owned());
+        one.told_level = Some(Level::Warning);
         alerts.put(&one).unwrap();
         let by = "cli:ann".to_owned();
         one.acked = Some(Acked { at, by });

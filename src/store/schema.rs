@@ -65,6 +65,10 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         version: Version(1002),
         sql: HISTORY,
     },
+    Migration {
+        version: Version(1003),
+        sql: "ALTER TABLE alerts ADD COLUMN told_level TEXT",
+    },
 ];
 
 const ALERTS: &str = "

@@ -2,11 +2,11 @@
 //! publishes what is so. One thread owns all state; news come in as values, effects go out through
 //! the host, and the outcomes of effects are fed back here directly, so a full queue cannot lock it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use crate::model::alert::OpenAlerts;
+use crate::model::alert::OpenInHome;
 use crate::model::bot::{BotId, End, RunId, State};
 use crate::model::fact::Fact;
 use crate::model::limits::{LATE_WAKE, SPAWN_TIME_MAX};
@@ -62,7 +62,7 @@ pub struct Supervisor<H: Host> {
     /// There may be room now for bots that wait for it.
     pub(super) room_changed: bool,
     /// Open alerts, as they were told last.
-    pub(super) alerts: BTreeMap<BotId, OpenAlerts>,
+    pub(super) alerts: OpenInHome,
     /// Most bots fail together.
     pub(super) trouble: Option<Trouble>,
 }
@@ -103,7 +103,7 @@ impl<H: Host> Supervisor<H> {
             published_at: Moment(0),
             targets_changed: false,
             room_changed: false,
-            alerts: BTreeMap::new(),
+            alerts: OpenInHome::default(),
             trouble: None,
         }
     }

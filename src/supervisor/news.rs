@@ -1,9 +1,8 @@
 //! What the sources tell the loop, and the settings of the loop itself.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::alert::OpenAlerts;
+use crate::model::alert::OpenInHome;
 use crate::model::bot::{BotId, End, RunId};
 use crate::model::probe::Answer;
 use crate::model::usage::Sample;
@@ -55,8 +54,8 @@ pub enum News {
     },
     /// The logs were read once more; bots of which nothing is to be told are left out.
     LogsRead(Vec<LogFinding>),
-    /// The open alerts of each bot that has some.
-    Alerts(BTreeMap<BotId, OpenAlerts>),
+    /// The open alerts of the bots and of the home.
+    Alerts(OpenInHome),
     /// Most bots fail together, or do so no more.
     Outage(Option<Trouble>),
     Reload,

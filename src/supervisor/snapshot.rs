@@ -49,6 +49,16 @@ pub struct Supervisor {
     /// Most bots fail together since this moment.
     #[serde(default)]
     pub outage: Option<Outage>,
+    /// Open alerts about the home itself, the worst level among them, and what each says.
+    #[serde(default)]
+    pub alerts: u32,
+    #[serde(default)]
+    pub alert_level: Option<String>,
+    #[serde(default)]
+    pub alert_texts: Vec<String>,
+    /// What sinks of alerts need and the home does not have.
+    #[serde(default)]
+    pub sinks_miss: Vec<String>,
     /// What of the home's budget is spoken for; None without a budget.
     #[serde(default)]
     pub capacity: Option<Capacity>,

@@ -1,19 +1,24 @@
 //! What others find wrong with the bots together: the alerts that are open, and an outage that has befallen most of them.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::event_loop::Supervisor;
 use super::host::Host;
 use super::news::Trouble;
 use super::snapshot::BotStatus;
-use crate::model::alert::OpenAlerts;
-use crate::model::bot::BotId;
+use crate::model::alert::OpenInHome;
 
 impl<H: Host> Supervisor<H> {
     /// Takes over which alerts are open. Only what has changed is published: an alert is judged by what is published.
-    pub(super) fn alerts_changed(&mut self, alerts: BTreeMap<BotId, OpenAlerts>) {
+    pub(super) fn alerts_changed(&mut self, alerts: OpenInHome) {
         if self.alerts != alerts {
+            let of_home = &alerts.of_home;
+            self.identity.alerts = u32::try_from(of_home.len()).unwrap_or(u32::MAX);
+            let worst = of_home.iter().map(|alert| alert.level).max();
+            self.identity.alert_level = worst.map(|level| level.word().to_owned());
+            let texts = of_home.iter().map(|it| format!("{}: {}", it.rule.word(), it.text));
+            self.identity.alert_texts = texts.collect();
+            self.identity.sinks_miss.clone_from(&alerts.sinks_miss);
             self.alerts = alerts;
             self.touch();
         }
@@ -41,7 +46,7 @@ impl<H: Host> Supervisor<H> {
     }
 
     pub(super) fn show_alerts(&self, bots: &mut [BotStatus]) {
-        for (id, open) in &self.alerts {
+        for (id, open) in &self.alerts.of_bots {
             if let Some(bot) = bots.iter_mut().find(|bot| bot.id == id.as_str()) {
                 bot.alerts = open.count;
                 bot.alert_level = Some(open.worst.word().to_owned());

@@ -137,6 +137,11 @@ fn a_server_that_asks_for_patience_gets_it() {
     assert!(shown["why"].as_str().unwrap().contains("HTTP 429"), "{shown}");
     wait_words(&home, &double, &["test test -"]);
     assert!(double.gap() >= std::time::Duration::from_secs(1), "{:?}", double.gap());
+    let idle = &home.ok(&["alerts", "sinks", "--json"]).records()[1];
+    assert_eq!(
+        (&idle["sink"], &idle["state"], &idle["waiting"]),
+        (&"ops".into(), &"idle".into(), &0.into())
+    );
     // What is refused for good is set aside, with the reason.
     double.answer_next(400, "x-none: 1");
     let outcome = home.run(&["alerts", "test", "ops", "--json"]).code(1);
@@ -173,6 +178,8 @@ fn silences_and_acknowledgements_hold_with_and_without_a_supervisor() {
     assert_eq!(home.audit_actions("alerts silence"), 2);
     home.run(&["alerts", "ack", "01ARZ3NDEKTSV4RRFFQ69G5FAV"]).code(1);
     home.run(&["alerts", "silence", "nobody", "--for", "1h"]).code(4);
+    home.run(&["alerts", "silence", "shop", "--for", "0s"]).code(2);
+    assert_eq!(home.ok(&["alerts", "silence", "--json"]).records(), Vec::<Value>::new());
     home.run(&["alerts", "test", "opps"]).code(1);
 }
 
@@ -401,4 +408,102 @@ fn a_supervisor_that_died_is_told_and_one_that_left_is_not() {
     home.ok(&["alerts", "test"]);
     wait_words(&home, &double, &["test test -", "raised adopted -", "test test -"]);
     assert_eq!(alerts(&home, &[]), Vec::<Value>::new());
+}
+
+#[test]
+fn alerts_of_the_home_are_shown_and_checked() {
+    let double = Double::start();
+    // An outage of which the only cause is its platform, and which no bot is blamed for.
+    let yaml = settings(&webhook(&double)).replace(
+        "  sinks:",
+        "  outage: {min_bots: 2, recover_after: 1h, restart_delay: 50ms}\n  sinks:",
+    );
+    let home = Home::with_settings(&yaml);
+    for bot in ["shop", "desk"] {
+        create_fickle(&home, bot);
+    }
+    home.ok(&["start"]);
+    home.write("bad", "");
+    for bot in ["shop", "desk"] {
+        kill(home.pid(bot), Signal::KILL);
+    }
+    wait_until("status counts it", &home, || home.status()["supervisor"]["alerts"] == 1);
+    let about = &home.status()["supervisor"];
+    assert_eq!(about["alert_level"], "critical");
+    let notes = about["notes"].to_string();
+    assert!(notes.contains("1 alert of the home (critical): outage: "), "{notes}");
+    let check = home.run(&["check"]).code(2);
+    assert!(check.out.contains("'alerts'=1;"), "{}", check.out);
+}
+
+#[test]
+fn a_halted_supervisor_is_said_at_once_and_takes_over_later() {
+    let double = Double::start();
+    let home = Home::with_settings(&settings(&webhook(&double)));
+    home.create("shop", SLEEPER);
+    home.ok(&["start"]);
+    let pid = home.supervisor_pid();
+    kill(pid, Signal::STOP);
+    let outcome = home.run(&["alerts", "test", "--json", "--timeout", "1h"]).code(1);
+    let why = outcome.records()[0]["why"].as_str().unwrap().to_owned();
+    let silenced = home.run(&["alerts", "silence", "shop", "--for", "1h"]);
+    kill(pid, Signal::CONT);
+    let halted = format!("the supervisor (pid {pid}) is halted by a signal");
+    assert!(why.starts_with(&halted), "{why}");
+    let told = silenced.code(0);
+    assert!(told.err.contains(&halted), "{}", told.err);
+    assert_eq!(home.ok(&["alerts", "silence", "--json"]).records().len(), 1);
+    // The word that was posted meanwhile goes out by itself.
+    wait_words(&home, &double, &["test test -"]);
+}
+
+#[test]
+fn a_word_behind_one_that_fails_says_so() {
+    let double = Double::start();
+    let sinks = webhook(&double).replace(
+        "retry_delay: 20ms, max_retry_delay: 50ms",
+        "retry_delay: 1h, max_retry_delay: 1h",
+    );
+    let home = Home::with_settings(&settings(&sinks));
+    home.ok(&["start"]);
+    double.refuse(503);
+    home.run(&["alerts", "test"]).code(1);
+    let second = home.run(&["alerts", "test", "--json", "--timeout", "50ms"]).code(1);
+    let why = second.records()[0]["why"].as_str().unwrap().to_owned();
+    assert!(
+        why.starts_with("2 wait for the first of them") && why.contains("HTTP 503"),
+        "{why}"
+    );
+    let sinks = home.ok(&["alerts", "sinks", "--json"]).records();
+    let ops = sinks.iter().find(|sink| sink["sink"] == "ops").unwrap();
+    assert_eq!(
+        (&ops["state"], &ops["waiting"]),
+        (&"failing".into(), &2.into()),
+        "{ops}"
+    );
+    assert!(
+        ops["failing_since"].is_string() && ops["reason"].as_str().unwrap().contains("HTTP 503"),
+        "{ops}"
+    );
+}
+
+#[test]
+fn a_sink_that_cannot_work_is_noted_until_it_can() {
+    let home = Home::with_settings(&settings(
+        "    chat: {type: telegram, bot: shop, chat: \"1\", min_level: critical}\n    \
+             hook: {type: exec, command: [/no/such/hook]}\n",
+    ));
+    home.ok(&["start"]);
+    let notes = || home.status()["supervisor"]["notes"].to_string();
+    wait_until("the hook is noted", &home, || {
+        notes().contains("sinks.hook.command: there is no program")
+    });
+    assert!(
+        notes().contains("alerts.sinks.chat.bot: there is no bot shop"),
+        "{}",
+        notes()
+    );
+    assert!(home.read("logs/supervisor.log").contains("there is no bot shop"));
+    home.create("shop", SLEEPER);
+    wait_until("the bot is known", &home, || notes().contains("shop has no token"));
 }

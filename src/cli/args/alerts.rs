@@ -40,6 +40,12 @@ pub enum AlertVerb {
     #[command(after_long_help = examples::text("alerts silence"))]
     Silence(AlertSilence),
 
+    /// List the sinks, what waits in each, and why
+    ///
+    /// A sink is failing while the first of its words could not be delivered; all others wait behind that.
+    #[command(after_long_help = examples::text("alerts sinks"))]
+    Sinks(AlertSinks),
+
     /// Send a test alert to every sink, or to one, and see whether it arrives
     ///
     /// It takes the way of every alert. Without a running supervisor it waits in the mailbox of its sink.
@@ -95,7 +101,7 @@ pub struct AlertSilence {
     pub rule: Option<Rule>,
 
     /// How long
-    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration, conflicts_with = "clear")]
+    #[arg(long = "for", value_name = "TIME", value_parser = values::some_time, conflicts_with = "clear")]
     pub lasting: Option<Duration>,
 
     /// Why, for whoever lists the silences
@@ -106,6 +112,13 @@ pub struct AlertSilence {
     #[arg(long)]
     pub clear: bool,
 
+    /// Print JSON for scripts, one object on each line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct AlertSinks {
     /// Print JSON for scripts, one object on each line
     #[arg(long)]
     pub json: bool,

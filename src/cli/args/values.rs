@@ -28,6 +28,15 @@ pub enum PayloadArg {
     Stdin,
 }
 
+/// A length of time that is not nothing.
+pub(super) fn some_time(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it must be longer than nothing, such as 2h".to_owned()),
+        Ok(length) => Ok(length),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// `KEY=VALUE`. Its `Debug` shows only the key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Assignment {

@@ -1,6 +1,8 @@
 //! `multibot alerts`: what is wrong, who knows of it, what is silenced, and whether word of it would arrive. Works on
 //! the store and the mailboxes of the sinks, with and without a supervisor; one that runs takes changes over.
 
+mod sinks;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::alerts::{Fate, SinkBox, test_content};
 use crate::cli::args::{AlertAck, AlertList, AlertSilence, AlertTest, AlertVerb, Alerts};
-use crate::cli::client::{Client, actor};
+use crate::cli::client::{Client, Takeover, actor};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::clock;
@@ -30,6 +32,7 @@ pub(in crate::cli) fn run(client: &Client, alerts: &Alerts) -> Result<Exit, Fail
         Some(AlertVerb::List(args)) => list(client, args),
         Some(AlertVerb::Ack(args)) => acknowledge(client, args),
         Some(AlertVerb::Silence(args)) => silence(client, args),
+        Some(AlertVerb::Sinks(args)) => sinks::run(client, args),
         Some(AlertVerb::Test(args)) => test(client, args),
     }
 }
@@ -158,12 +161,20 @@ fn acknowledge(client: &Client, args: &AlertAck) -> Result<Exit, Failure> {
         let detail = format!("{} {}", alert.rule.word(), alert.id);
         client.audit(&store, "alerts ack", alert.bot.as_ref(), &detail)?;
     }
-    client.reload()?;
+    let takeover = client.hand_over(Duration::MAX)?;
     output::note(&format!(
         "{count} {} acknowledged",
         if count == 1 { "alert" } else { "alerts" }
     ));
+    note_delay(takeover);
     Ok(Exit::Done)
+}
+
+/// It is stored; says when that holds later.
+fn note_delay(takeover: Takeover) {
+    if let Some(why) = takeover.delay() {
+        output::note(&why);
+    }
 }
 
 fn silence(client: &Client, args: &AlertSilence) -> Result<Exit, Failure> {
@@ -197,13 +208,14 @@ fn silence(client: &Client, args: &AlertSilence) -> Result<Exit, Failure> {
         reason.unwrap_or_default()
     );
     client.audit(&store, "alerts silence", args.bot.as_ref(), &detail)?;
-    client.reload()?;
+    let takeover = client.hand_over(Duration::MAX)?;
     output::note(&format!(
         "silent until {}: {} of {}",
         silence.until,
         args.rule.map_or("every rule", Rule::word),
         args.bot.as_ref().map_or("every bot", BotId::as_str)
     ));
+    note_delay(takeover);
     Ok(Exit::Done)
 }
 
@@ -212,11 +224,12 @@ fn clear(client: &Client, args: &AlertSilence) -> Result<Exit, Failure> {
     let count = store.alerts().clear_silences(args.bot.as_ref(), args.rule)?;
     let detail = format!("{} ended", args.rule.map_or("every rule", Rule::word));
     client.audit(&store, "alerts silence", args.bot.as_ref(), &detail)?;
-    client.reload()?;
+    let takeover = client.hand_over(Duration::MAX)?;
     output::note(&format!(
         "{count} {} ended",
         if count == 1 { "silence" } else { "silences" }
     ));
+    note_delay(takeover);
     Ok(Exit::Done)
 }
 
@@ -287,19 +300,19 @@ fn test(client: &Client, args: &AlertTest) -> Result<Exit, Failure> {
             fate: Fate::Waiting(None),
         });
     }
-    let is_running = client.reload()?.is_some();
     let begun = clock::now();
+    let takeover = client.hand_over(args.timeout)?;
     loop {
         for trial in &mut trials {
             trial.fate = trial.mailbox.fate(&trial.id)?;
         }
         let is_open = trials.iter().any(|trial| trial.fate == Fate::Waiting(None));
-        if !is_running || !is_open || clock::now().since(begun) >= args.timeout {
+        if takeover != Takeover::Done || !is_open || clock::now().since(begun) >= args.timeout {
             break;
         }
         std::thread::sleep(LOOK_EVERY);
     }
-    show_trials(&trials, is_running, args.json)?;
+    show_trials(&trials, takeover, args.json)?;
     let all_well = trials.iter().all(|trial| trial.fate == Fate::Delivered);
     Ok(if all_well { Exit::Done } else { Exit::Failed })
 }
@@ -324,19 +337,25 @@ fn chosen(all: BTreeMap<String, SinkPolicy>, wanted: Option<&str>) -> Result<BTr
     )))
 }
 
-fn show_trials(trials: &[Trial], is_running: bool, is_json: bool) -> Result<(), Failure> {
+fn show_trials(trials: &[Trial], takeover: Takeover, is_json: bool) -> Result<(), Failure> {
     let mut table = Table::new(&[Column::Word("sink"), Column::Word("outcome"), Column::Text("why")]);
     for trial in trials {
         let (outcome, why) = match &trial.fate {
             Fate::Delivered => ("delivered", None),
             Fate::Dead(why) => ("refused", Some(why.clone())),
             Fate::Waiting(Some(why)) => ("waiting", Some(format!("{why}; it is tried again"))),
-            Fate::Waiting(None) if !is_running => {
-                let waiting = trial.mailbox.waiting();
+            Fate::Waiting(None) if takeover == Takeover::NoSupervisor => {
+                let waiting = trial.mailbox.backlog()?.waiting;
                 let said = format!("no supervisor runs; {waiting} to be delivered when one does");
                 ("waiting", Some(said))
             }
-            Fate::Waiting(None) => ("waiting", Some("it is not its turn yet".to_owned())),
+            Fate::Waiting(None) => {
+                let why = match takeover.delay() {
+                    Some(why) => why,
+                    None => sinks::turn(&trial.mailbox.backlog()?),
+                };
+                ("waiting", Some(why))
+            }
         };
         if is_json {
             output::record(&json!({"sink": trial.name, "id": trial.id, "outcome": outcome, "why": why}))?;

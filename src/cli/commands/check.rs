@@ -1,7 +1,7 @@
 //! `multibot check`, for Nagios and cron: one line on stdout and one of four codes, whatever happens.
 
 use crate::cli::args::Check;
-use crate::cli::client::Client;
+use crate::cli::client::{Client, is_halted};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::verdict::{Bounds, Level, Verdict, judge};
@@ -9,7 +9,6 @@ use crate::clock;
 use crate::home::Home;
 use crate::model::bot::BotId;
 use crate::output;
-use crate::run::identity::Stat;
 
 pub(in crate::cli) fn run(home: Option<std::path::PathBuf>, check: &Check) -> Exit {
     let verdict = look(home, check).unwrap_or_else(|failure| {
@@ -47,7 +46,7 @@ fn look(home: Option<std::path::PathBuf>, check: &Check) -> Result<Verdict, Fail
         let why = format!("no supervisor runs for {}", client.home.dir().display());
         return Ok(Verdict::plain(Level::Critical, why));
     };
-    if Stat::of(supervisor.pid).is_some_and(|stat| stat.state == 'T') {
+    if is_halted(&supervisor) {
         let why = format!("the supervisor (pid {}) is halted by a signal", supervisor.pid);
         return Ok(Verdict::plain(Level::Critical, why));
     }

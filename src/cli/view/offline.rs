@@ -49,6 +49,8 @@ pub(super) fn look_without(client: &Client, now: Stamp) -> Result<View, Failure>
             notes: Vec::new(),
             capacity: None,
             adopted: 0,
+            alerts: 0,
+            alert_level: None,
             disk_free_bytes: None,
             outage: None,
         },
