@@ -569,7 +569,10 @@ limits:
 
 const SUPERVISOR_INTRODUCTION: &str = "\
 The file `multibot.yaml` in the home directory holds what is common to all bots of the home. It is \
-optional, and so is every key in it. It is read when the supervisor starts, and again on SIGHUP.
+optional, and so is every key in it. It is read when the supervisor starts, and again on SIGHUP. \
+A file with a fault is not taken over then: what was read last goes on, and `multibot status` names the file and \
+the line. A bot that runs and whose own settings are unusable together with new `defaults` goes on with its old \
+ones, says so, and is held when it is to be started the next time.
 
 Durations are 500ms, 5s, 10m, 2h or 7d, or sums such as 1h30m. Sizes are bytes, or 512KiB, 100MiB, 2GiB. \
 `log.level` is the key `level` in the mapping `log`. Unknown keys are errors, except those that begin with \

@@ -33,6 +33,12 @@ pub fn bot_spec(id: &BotId, layers: &[&Settings]) -> Result<BotSpec, Faults> {
     })
 }
 
+/// What can be read of settings that [`bot_spec`] refuses: a value that is at fault is as if nobody had written
+/// it. Nothing is started by it, but it can be shown.
+pub fn legible_spec(id: &BotId, layers: &[&Settings]) -> BotSpec {
+    merge(id, layers).0
+}
+
 /// A fault of the merged settings.
 pub(super) struct Complaint {
     /// The keys that it is about, the one to correct first.
@@ -41,6 +47,29 @@ pub(super) struct Complaint {
 }
 
 pub(super) fn assemble(id: &BotId, layers: &[&Settings]) -> Result<BotSpec, Vec<Complaint>> {
+    match merge(id, layers) {
+        (spec, complaints) if complaints.is_empty() => Ok(spec),
+        (_, mut complaints) => {
+            complaints
+                .iter_mut()
+                .for_each(|complaint| complaint.name_defaults(layers));
+            Err(complaints)
+        }
+    }
+}
+
+/// What the defaults of all bots mean together, whatever a bot adds to them. That a bot needs something to run
+/// is its own business.
+pub(super) fn complaints_of_defaults(defaults: &Settings) -> Vec<Complaint> {
+    let Ok(nobody) = "defaults".parse() else {
+        return Vec::new();
+    };
+    let (_, mut complaints) = merge(&nobody, &[&Settings::new(), defaults]);
+    complaints.retain(|complaint| !complaint.keys.contains(&"platform"));
+    complaints
+}
+
+fn merge(id: &BotId, layers: &[&Settings]) -> (BotSpec, Vec<Complaint>) {
     let mut merged = Effective::new(layers);
     let command = merged.texts("command");
     let platform = merged.text("platform").and_then(|word| Platform::from_word(&word));
@@ -78,10 +107,25 @@ pub(super) fn assemble(id: &BotId, layers: &[&Settings]) -> Result<BotSpec, Vec<
         command,
     };
     merged.check(&spec, layers);
-    if merged.complaints.is_empty() {
-        Ok(spec)
-    } else {
-        Err(merged.complaints)
+    (spec, merged.complaints)
+}
+
+impl Complaint {
+    /// Says which of its keys do not stand in the bot's own settings: nobody would find them there.
+    fn name_defaults(&mut self, layers: &[&Settings]) {
+        let Some((own, lower)) = layers.split_first() else {
+            return;
+        };
+        let is_default = |key: &&&str| own.get(key).is_none() && lower.iter().any(|layer| layer.get(key).is_some());
+        let is_bots = self.keys.iter().any(|key| own.get(key).is_some());
+        let keys: Vec<&str> = self.keys.iter().filter(is_default).copied().collect();
+        match keys.as_slice() {
+            [] => {}
+            [key] if is_bots => self
+                .message
+                .push_str(&format!(" ({key} stands in defaults of multibot.yaml)")),
+            _ => self.message.push_str(" (written in defaults of multibot.yaml)"),
+        }
     }
 }
 
