@@ -335,6 +335,17 @@ impl Effective {
             let message = "platform: none runs nothing by itself; write a command, or another platform";
             self.complain(&["platform", "command"], message.to_owned());
         }
+        if let (MemoryMax::Bytes(kill), Some(max)) = (spec.kernel.memory_max, spec.limits.memory.max)
+            && (kill as f64) < max
+        {
+            let message = format!(
+                "kernel.memory_max: {} is less than limits.memory.max, {}: the kernel would kill the bot before that \
+                 limit is reached",
+                show_size(kill),
+                show_size(max as u64)
+            );
+            self.complain(&["kernel.memory_max", "limits.memory.max"], message);
+        }
         self.check_limits(&spec.limits, layers);
     }
 }
@@ -438,7 +449,7 @@ mod tests {
             "ready.when":"signal","ready.timeout":"7s","ready.min_uptime":"8s","heartbeat_timeout":"9s",
             "kernel.group":"always","kernel.memory_max":"3MiB","kernel.memory_high":"2MiB",
             "kernel.cpu_max":70,"kernel.pids_max":17,"kernel.open_files":18,"nice":-5,"weight":19,
-            "limits.memory.max":"1KiB","limits.memory.warn":"1000","limits.memory.for":"11s","limits.memory.action":"stop",
+            "limits.memory.max":"2MiB","limits.memory.warn":"1500000","limits.memory.for":"11s","limits.memory.action":"stop",
             "limits.cpu.max":80,"limits.cpu.warn":"50%","limits.cpu.for":"12s","limits.cpu.action":"restart",
             "limits.open_files.max":101,"limits.open_files.warn":"51%","limits.open_files.for":"21s","limits.open_files.action":"restart",
             "limits.threads.max":102,"limits.threads.warn":"52%","limits.threads.for":"22s","limits.threads.action":"restart",
@@ -500,7 +511,7 @@ mod tests {
         };
         assert_eq!(spec.kernel, kernel);
         let expected = Limits {
-            memory: with(1024.0, Warn::At(1000.0), 11, LimitAction::Stop),
+            memory: with(2_097_152.0, Warn::At(1_500_000.0), 11, LimitAction::Stop),
             cpu: with(80.0, Warn::Share(0.5), 12, LimitAction::Restart),
             open_files: with(101.0, Warn::Share(0.51), 21, LimitAction::Restart),
             threads: with(102.0, Warn::Share(0.52), 22, LimitAction::Restart),
@@ -564,6 +575,15 @@ mod tests {
                 r#"{"limits.output.warn":"6MiB","limits.threads.warn":"50%","limits.processes.warn":7,"limits.processes.for":"1s"}"#,
                 "limits.threads.warn: there is no limit; write limits.threads.max too\n\
                  limits.output.warn: 6.0 MiB/s is more than limits.output.max, 5.0 MiB/s",
+            ),
+            (
+                r#"{"kernel.memory_max":"100MiB","limits.memory.max":"200MiB"}"#,
+                "kernel.memory_max: 100.0 MiB is less than limits.memory.max, 200.0 MiB: the kernel would kill the bot \
+                 before that limit is reached",
+            ),
+            (
+                r#"{"limits.memory.max":"200"}"#,
+                "limits.memory.max: \"200\" is a number of bytes, less than 1.0 MiB: write a unit, such as 200MiB",
             ),
             (
                 r#"{"queue.max_message":"1MiB"}"#,

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::model::bot::{BotId, Limits, RunId};
 use crate::model::limits::LATE_WAKE;
 use crate::model::units::Moment;
-use crate::model::usage::{Activity, Sample, Usage};
+use crate::model::usage::{Activity, Measure, Sample, Usage};
 use crate::run::host_memory::host_memory;
 use crate::run::identity::Stat;
 use crate::run::process_tree::processes_below_shim;
@@ -147,7 +147,10 @@ impl Sampler {
         let is_due = self.counted_at.is_none_or(|at| now.since(at) >= CONNECTIONS_EVERY);
         let is_wanted = |sampler: &Sampler, target: &Target| {
             let limit = &target.limits.connections;
-            is_due || limit.warn_at().is_some() || limit.max.is_some() || !sampler.watched.contains_key(&target.run)
+            is_due
+                || limit.warn_at(Measure::Connections).is_some()
+                || limit.max.is_some()
+                || !sampler.watched.contains_key(&target.run)
         };
         let wanted: Vec<_> = targets
             .iter()
