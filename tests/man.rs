@@ -412,7 +412,8 @@ set`. Every setting has a default that suits most bots.
 
 In YAML, `restart.delay` is the key `delay` in the mapping `restart`. For `bot set` it is written \
 `restart.delay=5s`; there, lists of names are separated by commas, `command` is a list in JSON, and a variable of \
-`env` is set as `env.NAME`.
+`env` is set as `env.NAME`. An empty value takes a setting away, as in `restart.delay=`; a variable alone can be \
+empty, as in `env.NAME=`.
 
 Durations are 500ms, 5s, 10m, 2h or 7d, or sums such as 1h30m. Sizes are bytes, or 512KiB, 100MiB, 2GiB. \
 Relative paths start from the folder of the YAML file. Unknown keys are errors, except those that begin \
