@@ -478,7 +478,8 @@ const PROBE_CHECKS: &[(&str, &str)] = &[
     (
         "backlog",
         "A mapping with `mailbox` (inbox), `max` and `growing_for` (default 5m): a failure where more than max \
-         messages have waited for that time, or where some wait and none was taken.",
+         messages have waited for that time, or where some wait and none was taken. Without max any number may wait, \
+         as long as messages are taken.",
     ),
 ];
 

@@ -163,14 +163,21 @@ impl<P> Health<P> {
             .filter(|watched| watched.probe.role == Role::Readiness)
     }
 
-    /// Why it is not ready, in one line.
+    /// Why it is not ready, in one line: by every probe that fails, else by the first that has not answered.
     pub fn why_not_ready(&self) -> Option<String> {
         if self.attention == Attention::Resting {
             return None;
         }
-        let not = |verdict| self.readiness().find(move |watched| watched.judge.verdict() == verdict);
-        let watched = not(Verdict::Failing).or_else(|| not(Verdict::Unknown))?;
-        Some(format!("not ready: {}", watched.says()))
+        let not = |verdict| {
+            self.readiness()
+                .filter(move |watched| watched.judge.verdict() == verdict)
+        };
+        let failing: Vec<String> = not(Verdict::Failing).map(Watched::says).collect();
+        let said = match failing.as_slice() {
+            [] => not(Verdict::Unknown).next()?.says(),
+            _ => failing.join("; "),
+        };
+        Some(format!("not ready: {said}"))
     }
 
     pub fn statuses(&self) -> Vec<ProbeStatus> {
