@@ -19,8 +19,10 @@ use crate::model::bot::{
 };
 use crate::model::kernel::{GroupWhen, KernelPolicy, MemoryMax};
 use crate::model::limits::ENVELOPE_BYTES_MAX;
+use crate::model::probe::Check;
 use crate::model::queue::{Durability, QueuePolicy};
 use crate::model::units::{parse_duration, parse_size, show_duration, show_size};
+use crate::model::usage::Measure;
 
 /// The effective configuration of a bot: the first layer wins over the later ones, the built-in defaults
 /// come last. Stored keys that this version does not know are ignored.
@@ -37,6 +39,15 @@ pub fn bot_spec(id: &BotId, layers: &[&Settings]) -> Result<BotSpec, Faults> {
 /// it. Nothing is started by it, but it can be shown.
 pub fn legible_spec(id: &BotId, layers: &[&Settings]) -> BotSpec {
     merge(id, layers).0
+}
+
+/// Whether somebody asked for what only sampling can see: a limit beside the built-in ones, or a log probe.
+pub fn needs_sampling(spec: &BotSpec) -> bool {
+    let built_in = merge(&spec.id, &[]).0.limits;
+    let has_limit = Measure::ALL
+        .into_iter()
+        .any(|measure| spec.limits.of(measure).max != built_in.of(measure).max);
+    has_limit || spec.probes.iter().any(|probe| matches!(probe.check, Check::Log(_)))
 }
 
 /// A fault of the merged settings.

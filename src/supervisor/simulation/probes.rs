@@ -227,7 +227,7 @@ fn lines_that_must_come_and_lines_that_must_not() {
     assert_eq!(simulation.status("shop").ready, Some(false));
     assert_eq!(
         simulation.status("shop").reason.as_deref(),
-        Some("not ready: probe tick has not answered yet")
+        Some("not ready: probe tick: sampling.period is off")
     );
     read(&mut simulation, 0, &[("tick", "tick 1")]);
     assert_eq!(simulation.status("shop").ready, Some(true));

@@ -6,17 +6,22 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::token;
 use crate::clock;
-use crate::config::{Fault, Faults, KEYS, Settings, TokenSource, bot_spec};
+use crate::config::{Fault, Faults, KEYS, Settings, TokenSource, bot_spec, needs_sampling};
 use crate::model::bot::{BotId, Platform, Secret};
 use crate::output;
 
+/// Told where a setting does nothing for that reason.
+pub(in crate::cli) const SAMPLING_OFF: &str =
+    "sampling.period is off in multibot.yaml: until it is set there, limits and log probes do nothing";
+
 pub(super) fn run(client: &Client, id: &BotId, changes: &[Assignment]) -> Result<Exit, Failure> {
     client.known(std::slice::from_ref(id))?;
-    let defaults = client.settings()?.defaults;
+    let supervisor = client.settings()?;
+    let defaults = supervisor.defaults;
     let store = client.store()?;
     let (of_token, of_settings): (Vec<_>, Vec<_>) = changes.iter().partition(|change| is_of_token(&change.key));
     let new_token = of_token.last().map(|change| read_token(change)).transpose()?;
-    let unset = store.transaction(|store| {
+    let (spec, unset) = store.transaction(|store| {
         let record = store.bots().get(id)?;
         let mut settings = Settings::from_json(&record.settings_json)?;
         let (mut unset, mut faults) = (Vec::new(), Vec::<Fault>::new());
@@ -48,7 +53,7 @@ pub(super) fn run(client: &Client, id: &BotId, changes: &[Assignment]) -> Result
             .update_settings(id, platform, &settings.to_json(), clock::stamp())?;
         let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
         client.audit(store, "bot set", Some(id), &keys.join(" "))?;
-        Ok(unset)
+        Ok((spec, unset))
     })?;
     let effect = match client.reload()? {
         None => "no supervisor runs; it holds from the next start on",
@@ -62,6 +67,10 @@ pub(super) fn run(client: &Client, id: &BotId, changes: &[Assignment]) -> Result
         Some(_) => "it holds from now on",
     };
     output::note(&format!("changed {id}; {effect}"));
+    let is_measured = |change: &&Assignment| change.key.starts_with("limits.") || change.key.starts_with("probes");
+    if supervisor.sampling_period.is_none() && changes.iter().any(|it| is_measured(&it)) && needs_sampling(&spec) {
+        output::note(SAMPLING_OFF);
+    }
     for (key, was_set) in unset {
         let before = if was_set { "taken away" } else { "was not set" };
         output::note(&format!("{key}: {before}; {}", what_holds_now(&key, &defaults)));
