@@ -412,7 +412,8 @@ set`. Every setting has a default that suits most bots.
 
 In YAML, `restart.delay` is the key `delay` in the mapping `restart`. For `bot set` it is written \
 `restart.delay=5s`; there, lists of names are separated by commas, `command` is a list in JSON, and a variable of \
-`env` is set as `env.NAME`.
+`env` is set as `env.NAME`. An empty value takes a setting away, as in `restart.delay=`; a variable alone can be \
+empty, as in `env.NAME=`.
 
 Durations are 500ms, 5s, 10m, 2h or 7d, or sums such as 1h30m. Sizes are bytes, or 512KiB, 100MiB, 2GiB. \
 Relative paths start from the folder of the YAML file. Unknown keys are errors, except those that begin \
@@ -477,7 +478,8 @@ const PROBE_CHECKS: &[(&str, &str)] = &[
     (
         "backlog",
         "A mapping with `mailbox` (inbox), `max` and `growing_for` (default 5m): a failure where more than max \
-         messages have waited for that time, or where some wait and none was taken.",
+         messages have waited for that time, or where some wait and none was taken. Without max any number may wait, \
+         as long as messages are taken.",
     ),
 ];
 
@@ -569,7 +571,10 @@ limits:
 
 const SUPERVISOR_INTRODUCTION: &str = "\
 The file `multibot.yaml` in the home directory holds what is common to all bots of the home. It is \
-optional, and so is every key in it. It is read when the supervisor starts, and again on SIGHUP.
+optional, and so is every key in it. It is read when the supervisor starts, and again on SIGHUP. \
+A file with a fault is not taken over then: what was read last goes on, and `multibot status` names the file and \
+the line. A bot that runs and whose own settings are unusable together with new `defaults` goes on with its old \
+ones, says so, and is held when it is to be started the next time.
 
 Durations are 500ms, 5s, 10m, 2h or 7d, or sums such as 1h30m. Sizes are bytes, or 512KiB, 100MiB, 2GiB. \
 `log.level` is the key `level` in the mapping `log`. Unknown keys are errors, except those that begin with \

@@ -1,6 +1,7 @@
 //! Tables and seeded walks over the book of alerts.
 
 use super::*;
+use crate::model::alert::Level;
 
 /// A book with what surrounds it, and a clock that is moved by hand.
 struct Desk {

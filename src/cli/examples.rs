@@ -164,6 +164,10 @@ const TABLE: &[(&str, &[Example])] = &[
                 "Change one variable of its environment",
                 "multibot bot set shop env.LANG=de_DE.UTF-8",
             ),
+            example(
+                "Take a limit and a probe away again",
+                "multibot bot set shop limits.memory.max= limits.memory.for= probes.web=",
+            ),
         ],
     ),
     (

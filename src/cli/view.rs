@@ -16,6 +16,7 @@ use crate::clock;
 use crate::model::bot::{BotId, State};
 use crate::model::units::{Stamp, show_age, show_size};
 use crate::output::{Cell, Column, Paint, Style, Table};
+use crate::run::orders::NOT_IN_FORCE;
 use crate::supervisor::snapshot::{BotStatus, Capacity, ProbeStatus, Snapshot, Stage};
 
 /// A sink that fails for less may only have had a bad moment.
@@ -444,7 +445,7 @@ impl View {
                     .into(),
                 number(bot.inbox_new).into(),
                 number(bot.dead).into(),
-                bot.explanation().into(),
+                bot.short_explanation().into(),
             ]);
         }
         table.render(style)
@@ -464,8 +465,12 @@ impl BotView {
         }
         let not_ready = |probe: &&ProbeView| probe.role == "readiness" && probe.state == "failing";
         if self.state == State::Running.word()
-            && let Some(probe) = self.probes.iter().find(not_ready)
-            && let Some(since) = probe.since.as_deref().and_then(Stamp::parse)
+            && let Some(since) = self
+                .probes
+                .iter()
+                .filter(not_ready)
+                .filter_map(|probe| Stamp::parse(probe.since.as_deref()?))
+                .min()
         {
             reason.push_str(&format!(", since {}", show_age(clock::stamp().since(since))));
         }
@@ -477,6 +482,22 @@ impl BotView {
                 format!("{reason}{gap}{count} {what} ({level})")
             }
         }
+    }
+
+    /// The reason, and what was asked of the kernel and is not in force; why stands in `bot show`.
+    fn short_explanation(&self) -> String {
+        let reason = self.explanation();
+        let missing: Vec<&str> = self
+            .kernel
+            .iter()
+            .filter(|said| said.contains(NOT_IN_FORCE))
+            .filter_map(|said| said.split([' ', ':']).next())
+            .collect();
+        if missing.is_empty() {
+            return reason;
+        }
+        let gap = if reason.is_empty() { "" } else { "; " };
+        format!("{reason}{gap}{} not in force (see bot show)", missing.join(", "))
     }
 
     /// The reason, and when it is tried again.

@@ -287,6 +287,11 @@ fn read_duration(text: &str, min: Duration, max: Duration) -> Result<Value, Stri
 
 fn read_size(text: &str, min: u64) -> Result<Value, String> {
     match parse_size(text) {
+        Ok(bytes) if bytes < min && text.trim().bytes().all(|byte| byte.is_ascii_digit()) => Err(format!(
+            "{text:?} is a number of bytes, less than {}: write a unit, such as {}MiB",
+            show_size(min),
+            text.trim()
+        )),
         Ok(bytes) if bytes < min => Err(format!("{text:?} is less than {}", show_size(min))),
         Ok(_) => Ok(Value::from(text.trim())),
         Err(error) => Err(error.to_string()),
@@ -515,7 +520,7 @@ mod tests {
     fn what_is_neither_a_size_nor_a_word_is_told_both() {
         assert_eq!(
             MEMORY.read_scalar("1").unwrap_err(),
-            "\"1\" is less than 1.0 KiB, or auto or off"
+            "\"1\" is a number of bytes, less than 1.0 KiB: write a unit, such as 1MiB, or auto or off"
         );
         let nice = Kind::Signed { min: -20, max: 19 };
         assert!(nice.read_scalar("20").is_err() && nice.read_scalar("low").is_err());

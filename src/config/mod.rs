@@ -32,6 +32,6 @@ pub use fault::{Fault, Faults};
 pub use keys::{KEYS, Key, SUPERVISOR_KEYS};
 pub use kind::Kind;
 pub use settings::Settings;
-pub use spec::bot_spec;
+pub use spec::{bot_spec, legible_spec, needs_sampling};
 pub use supervisor::{BudgetSettings, Memory, SupervisorSettings, read_supervisor};
 pub use variable::is_sensitive;

@@ -303,7 +303,10 @@ fn url(text: &str) -> Result<Value, String> {
     if is_plain && is_host {
         Ok(Value::from(text))
     } else {
-        Err("it is no address to ask: write http://127.0.0.1:8080/health".to_owned())
+        Err(
+            "it is no address to ask: write http:// or https:// and a host, such as http://127.0.0.1:8080/health"
+                .to_owned(),
+        )
     }
 }
 

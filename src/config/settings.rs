@@ -98,13 +98,23 @@ impl Settings {
         self.put(known, &known.kind.node_of_text(text))
     }
 
-    /// Removes a key or one variable; tells whether it was there. Errors on an unknown key.
+    /// Whether an empty text is a value of this key, as it is of a variable. Of any other it can only mean that
+    /// the key is to be taken away.
+    pub fn may_be_empty(key: &str) -> bool {
+        entry_of(key).is_some_and(|(mapping, ..)| mapping == ENV)
+    }
+
+    /// Removes a key or one entry of a mapping; tells whether it was there. Errors on an unknown key.
     pub fn unset(&mut self, key: &str) -> Result<bool, Fault> {
         if let Some((mapping, _, name)) = entry_of(key) {
             let Some(Value::Object(entries)) = self.values.get_mut(mapping) else {
                 return Ok(false);
             };
-            return Ok(entries.shift_remove(name).is_some());
+            let was_there = entries.shift_remove(name).is_some();
+            if entries.is_empty() {
+                self.values.remove(mapping);
+            }
+            return Ok(was_there);
         }
         let was_there = self.values.remove(key).is_some();
         if !was_there && find(KEYS, key).is_none() {
@@ -362,6 +372,9 @@ mod tests {
         assert_eq!(settings.unset("enabled"), Ok(false));
         assert_eq!(settings.to_json(), r#"{"env":{"B":"2"},"from.newer":[1]}"#);
         assert_eq!(settings.unset("from.newer"), Ok(true));
+        assert_eq!(settings.unset("env.B"), Ok(true));
+        assert_eq!(settings.to_json(), "{}");
+        assert!(Settings::may_be_empty("env.A") && !Settings::may_be_empty("env") && !Settings::may_be_empty("cwd"));
         assert!(settings.unset("from.newer").is_err());
     }
 

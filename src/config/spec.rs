@@ -19,8 +19,10 @@ use crate::model::bot::{
 };
 use crate::model::kernel::{GroupWhen, KernelPolicy, MemoryMax};
 use crate::model::limits::ENVELOPE_BYTES_MAX;
+use crate::model::probe::Check;
 use crate::model::queue::{Durability, QueuePolicy};
 use crate::model::units::{parse_duration, parse_size, show_duration, show_size};
+use crate::model::usage::Measure;
 
 /// The effective configuration of a bot: the first layer wins over the later ones, the built-in defaults
 /// come last. Stored keys that this version does not know are ignored.
@@ -33,6 +35,21 @@ pub fn bot_spec(id: &BotId, layers: &[&Settings]) -> Result<BotSpec, Faults> {
     })
 }
 
+/// What can be read of settings that [`bot_spec`] refuses: a value that is at fault is as if nobody had written
+/// it. Nothing is started by it, but it can be shown.
+pub fn legible_spec(id: &BotId, layers: &[&Settings]) -> BotSpec {
+    merge(id, layers).0
+}
+
+/// Whether somebody asked for what only sampling can see: a limit beside the built-in ones, or a log probe.
+pub fn needs_sampling(spec: &BotSpec) -> bool {
+    let built_in = merge(&spec.id, &[]).0.limits;
+    let has_limit = Measure::ALL
+        .into_iter()
+        .any(|measure| spec.limits.of(measure).max != built_in.of(measure).max);
+    has_limit || spec.probes.iter().any(|probe| matches!(probe.check, Check::Log(_)))
+}
+
 /// A fault of the merged settings.
 pub(super) struct Complaint {
     /// The keys that it is about, the one to correct first.
@@ -41,6 +58,29 @@ pub(super) struct Complaint {
 }
 
 pub(super) fn assemble(id: &BotId, layers: &[&Settings]) -> Result<BotSpec, Vec<Complaint>> {
+    match merge(id, layers) {
+        (spec, complaints) if complaints.is_empty() => Ok(spec),
+        (_, mut complaints) => {
+            complaints
+                .iter_mut()
+                .for_each(|complaint| complaint.name_defaults(layers));
+            Err(complaints)
+        }
+    }
+}
+
+/// What the defaults of all bots mean together, whatever a bot adds to them. That a bot needs something to run
+/// is its own business.
+pub(super) fn complaints_of_defaults(defaults: &Settings) -> Vec<Complaint> {
+    let Ok(nobody) = "defaults".parse() else {
+        return Vec::new();
+    };
+    let (_, mut complaints) = merge(&nobody, &[&Settings::new(), defaults]);
+    complaints.retain(|complaint| !complaint.keys.contains(&"platform"));
+    complaints
+}
+
+fn merge(id: &BotId, layers: &[&Settings]) -> (BotSpec, Vec<Complaint>) {
     let mut merged = Effective::new(layers);
     let command = merged.texts("command");
     let platform = merged.text("platform").and_then(|word| Platform::from_word(&word));
@@ -78,10 +118,25 @@ pub(super) fn assemble(id: &BotId, layers: &[&Settings]) -> Result<BotSpec, Vec<
         command,
     };
     merged.check(&spec, layers);
-    if merged.complaints.is_empty() {
-        Ok(spec)
-    } else {
-        Err(merged.complaints)
+    (spec, merged.complaints)
+}
+
+impl Complaint {
+    /// Says which of its keys do not stand in the bot's own settings: nobody would find them there.
+    fn name_defaults(&mut self, layers: &[&Settings]) {
+        let Some((own, lower)) = layers.split_first() else {
+            return;
+        };
+        let is_default = |key: &&&str| own.get(key).is_none() && lower.iter().any(|layer| layer.get(key).is_some());
+        let is_bots = self.keys.iter().any(|key| own.get(key).is_some());
+        let keys: Vec<&str> = self.keys.iter().filter(is_default).copied().collect();
+        match keys.as_slice() {
+            [] => {}
+            [key] if is_bots => self
+                .message
+                .push_str(&format!(" ({key} stands in defaults of multibot.yaml)")),
+            _ => self.message.push_str(" (written in defaults of multibot.yaml)"),
+        }
     }
 }
 
@@ -291,6 +346,17 @@ impl Effective {
             let message = "platform: none runs nothing by itself; write a command, or another platform";
             self.complain(&["platform", "command"], message.to_owned());
         }
+        if let (MemoryMax::Bytes(kill), Some(max)) = (spec.kernel.memory_max, spec.limits.memory.max)
+            && (kill as f64) < max
+        {
+            let message = format!(
+                "kernel.memory_max: {} is less than limits.memory.max, {}: the kernel would kill the bot before that \
+                 limit is reached",
+                show_size(kill),
+                show_size(max as u64)
+            );
+            self.complain(&["kernel.memory_max", "limits.memory.max"], message);
+        }
         self.check_limits(&spec.limits, layers);
     }
 }
@@ -394,7 +460,7 @@ mod tests {
             "ready.when":"signal","ready.timeout":"7s","ready.min_uptime":"8s","heartbeat_timeout":"9s",
             "kernel.group":"always","kernel.memory_max":"3MiB","kernel.memory_high":"2MiB",
             "kernel.cpu_max":70,"kernel.pids_max":17,"kernel.open_files":18,"nice":-5,"weight":19,
-            "limits.memory.max":"1KiB","limits.memory.warn":"1000","limits.memory.for":"11s","limits.memory.action":"stop",
+            "limits.memory.max":"2MiB","limits.memory.warn":"1500000","limits.memory.for":"11s","limits.memory.action":"stop",
             "limits.cpu.max":80,"limits.cpu.warn":"50%","limits.cpu.for":"12s","limits.cpu.action":"restart",
             "limits.open_files.max":101,"limits.open_files.warn":"51%","limits.open_files.for":"21s","limits.open_files.action":"restart",
             "limits.threads.max":102,"limits.threads.warn":"52%","limits.threads.for":"22s","limits.threads.action":"restart",
@@ -456,7 +522,7 @@ mod tests {
         };
         assert_eq!(spec.kernel, kernel);
         let expected = Limits {
-            memory: with(1024.0, Warn::At(1000.0), 11, LimitAction::Stop),
+            memory: with(2_097_152.0, Warn::At(1_500_000.0), 11, LimitAction::Stop),
             cpu: with(80.0, Warn::Share(0.5), 12, LimitAction::Restart),
             open_files: with(101.0, Warn::Share(0.51), 21, LimitAction::Restart),
             threads: with(102.0, Warn::Share(0.52), 22, LimitAction::Restart),
@@ -520,6 +586,15 @@ mod tests {
                 r#"{"limits.output.warn":"6MiB","limits.threads.warn":"50%","limits.processes.warn":7,"limits.processes.for":"1s"}"#,
                 "limits.threads.warn: there is no limit; write limits.threads.max too\n\
                  limits.output.warn: 6.0 MiB/s is more than limits.output.max, 5.0 MiB/s",
+            ),
+            (
+                r#"{"kernel.memory_max":"100MiB","limits.memory.max":"200MiB"}"#,
+                "kernel.memory_max: 100.0 MiB is less than limits.memory.max, 200.0 MiB: the kernel would kill the bot \
+                 before that limit is reached",
+            ),
+            (
+                r#"{"limits.memory.max":"200"}"#,
+                "limits.memory.max: \"200\" is a number of bytes, less than 1.0 MiB: write a unit, such as 200MiB",
             ),
             (
                 r#"{"queue.max_message":"1MiB"}"#,

@@ -11,7 +11,7 @@ use super::flatten::Reading;
 use super::keys::{KEYS, SUPERVISOR_KEYS, find};
 use super::settings::Settings;
 use super::source::{SourceError, read_tree};
-use super::spec::variables;
+use super::spec::{complaints_of_defaults, variables};
 use super::yaml::{Entry, Shape};
 use crate::model::alert::AlertSettings;
 use crate::model::bot::LogPolicy;
@@ -85,6 +85,7 @@ pub fn read_supervisor(path: &Path) -> Result<SupervisorSettings, Faults> {
     if let Err(fault) = defaults.settings.resolve_paths(&full_dir(path)) {
         defaults.faults.push(fault);
     }
+    check_defaults(&mut defaults);
     let mut faults = own.faults;
     faults.append(&mut defaults.faults);
     if faults.is_empty() {
@@ -102,6 +103,20 @@ fn take_defaults(entry: &Entry, defaults: &mut Reading) {
             let said = "defaults: write a mapping with keys of a bot";
             defaults.faults.push(Fault::at(entry.node.place, said));
         }
+    }
+}
+
+/// What keys mean together: a slip here would be one of every bot.
+fn check_defaults(defaults: &mut Reading) {
+    for complaint in complaints_of_defaults(&defaults.settings) {
+        // A refused value leaves its default behind, and complaints about that would mislead.
+        if complaint.keys.iter().any(|key| defaults.is_faulty(key)) {
+            continue;
+        }
+        let place = complaint.keys.iter().find_map(|key| defaults.places.get(key));
+        let place = place.copied().unwrap_or_default();
+        let message = format!("defaults.{}", complaint.message);
+        defaults.faults.push(Fault::at(place, message));
     }
 }
 
@@ -270,6 +285,16 @@ mod tests {
     }
 
     #[test]
+    fn defaults_need_not_be_a_bot_of_their_own() {
+        for text in [
+            "defaults: {platform: none}\n",
+            "defaults: {platform: telegram, limits: {memory: {for: 1m, action: stop, warn: 10MiB}}}\n",
+        ] {
+            assert!(read(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
     fn every_fault_is_told_with_its_place() {
         for (text, said) in [
             (
@@ -288,6 +313,16 @@ mod tests {
             (
                 "sampling.period: 1ms\n",
                 "./multibot.yaml:1:18: sampling.period: \"1ms\" is too short: write at least 100ms, or off",
+            ),
+            (
+                "defaults: {limits: {memory: {max: 100MiB, warn: 200MiB}}}\n",
+                "./multibot.yaml:1:49: defaults.limits.memory.warn: 200.0 MiB is more than limits.memory.max, 100.0 MiB",
+            ),
+            (
+                "defaults:\n  restart: {delay: 2m}\n  queue:\n    max_message: 1MiB\n",
+                "./multibot.yaml:2:20: defaults.restart.max_delay: 1m is shorter than restart.delay, 2m\n\
+                 ./multibot.yaml:4:18: defaults.queue.max_message: 1.0 MiB is more than an envelope may have: 256KiB at \
+                 most; put large content into the media folder",
             ),
             ("- a\n", "./multibot.yaml:1:1: expected a mapping of keys"),
             ("a: [\n", "./multibot.yaml:1:4: not valid YAML: unclosed bracket '['"),

@@ -71,10 +71,15 @@ fn scene_of(snapshot: &Snapshot, disk: Option<Disk>) -> Scene {
 
 fn bot_scene(bot: &BotStatus) -> Option<BotScene> {
     let waiting = [bot.inbox_new, bot.inbox_cur, bot.inbox_later];
-    let failing = bot
+    let failing: Vec<String> = bot
         .probes
         .iter()
-        .find(|probe| probe.role == "readiness" && probe.state == "failing");
+        .filter(|probe| probe.role == "readiness" && probe.state == "failing")
+        .map(|probe| match &probe.answer {
+            Some(answer) => format!("{} says {answer}", probe.name),
+            None => probe.name.clone(),
+        })
+        .collect();
     Some(BotScene {
         id: bot.id.parse().ok()?,
         platform: bot.platform.clone(),
@@ -90,10 +95,7 @@ fn bot_scene(bot: &BotStatus) -> Option<BotScene> {
         waiting: waiting.into_iter().flatten().sum(),
         heartbeat_at: bot.heartbeat_at.map(Stamp::from_unix_ms),
         ready: bot.ready,
-        not_ready_because: failing.map(|probe| match &probe.answer {
-            Some(answer) => format!("{} says {answer}", probe.name),
-            None => probe.name.clone(),
-        }),
+        not_ready_because: (!failing.is_empty()).then(|| failing.join("; ")),
     })
 }
 
@@ -141,13 +143,15 @@ mod tests {
             inbox_later: Some(4),
             heartbeat_at: Some(5),
             ready: Some(false),
-            probes: vec![ProbeStatus {
-                name: "web".to_owned(),
-                role: "readiness".to_owned(),
-                state: "failing".to_owned(),
-                answer: Some("HTTP 503".to_owned()),
-                ..ProbeStatus::default()
-            }],
+            probes: [("web", Some("HTTP 503".to_owned())), ("db", None)]
+                .map(|(name, answer)| ProbeStatus {
+                    name: name.to_owned(),
+                    role: "readiness".to_owned(),
+                    state: "failing".to_owned(),
+                    answer,
+                    ..ProbeStatus::default()
+                })
+                .into(),
             limits: vec![
                 LimitStatus {
                     what: "cpu".to_owned(),
@@ -170,7 +174,7 @@ mod tests {
         let scene = bot_scene(&status).unwrap();
         assert!(scene.is_wanted && scene.state == State::Running);
         assert_eq!((scene.waiting, scene.heartbeat_at), (7, Some(Stamp(5000))));
-        assert_eq!(scene.not_ready_because.as_deref(), Some("web says HTTP 503"));
+        assert_eq!(scene.not_ready_because.as_deref(), Some("web says HTTP 503; db"));
         let limits: Vec<(&str, Reach)> = scene.limits.iter().map(|it| (it.why.as_str(), it.reach)).collect();
         assert_eq!(limits, [("memory is over its warn", Reach::Warn)]);
         let passed = scene.passed.unwrap();

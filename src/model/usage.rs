@@ -74,6 +74,24 @@ impl Measure {
     }
 }
 
+/// What a share of a count may lie above a whole number by rounding alone.
+const ROUNDING: f64 = 1e-9;
+
+impl Measure {
+    /// A share of a threshold, in steps that the measure has. A count is rounded up: what may have one process is
+    /// not told of for having it.
+    pub fn share(self, whole: f64, share: f64) -> f64 {
+        let part = whole * share;
+        match self {
+            Measure::Memory | Measure::Output => part.floor(),
+            Measure::Cpu => part,
+            Measure::OpenFiles | Measure::Threads | Measure::Processes | Measure::Connections | Measure::Halted => {
+                (part - ROUNDING).ceil()
+            }
+        }
+    }
+}
+
 /// One look at a run's whole process tree. What could not be measured is None.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
@@ -178,10 +196,10 @@ impl Default for Limit {
 
 impl Limit {
     /// The warn level in the unit of the measure; None where it is a share of nothing.
-    pub fn warn_at(&self) -> Option<f64> {
+    pub fn warn_at(&self, measure: Measure) -> Option<f64> {
         match self.warn {
             Warn::At(value) => Some(value),
-            Warn::Share(share) => self.max.map(|max| max * share),
+            Warn::Share(share) => self.max.map(|max| measure.share(max, share)),
         }
     }
 }
@@ -275,4 +293,25 @@ pub struct Sample {
     /// The limits in force.
     pub standings: Vec<Standing>,
     pub changes: Vec<LevelChange>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_a_count_is_whole_and_never_below_what_one_may_have() {
+        for (measure, max, share, expected) in [
+            (Measure::Processes, 1.0, 0.8, 1.0),
+            (Measure::Threads, 2.0, 0.8, 2.0),
+            (Measure::Connections, 5.0, 0.8, 4.0),
+            (Measure::OpenFiles, 100.0, 0.55, 55.0),
+            (Measure::Processes, 1.0, 0.01, 1.0),
+            (Measure::Memory, 1001.0, 0.8, 800.0),
+            (Measure::Output, 11.0, 0.8, 8.0),
+            (Measure::Cpu, 1.0, 0.5, 0.5),
+        ] {
+            assert_eq!(measure.share(max, share), expected, "{measure:?} {max} {share}");
+        }
+    }
 }

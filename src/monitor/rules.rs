@@ -145,11 +145,11 @@ impl Watch {
 impl Thresholds {
     fn of(measure: Measure, limit: &Limit, host_memory: Option<u64>) -> Thresholds {
         let of_host = match (measure, limit.warn) {
-            (Measure::Memory, Warn::Share(share)) => host_memory.map(|bytes| bytes as f64 * share),
+            (Measure::Memory, Warn::Share(share)) => host_memory.map(|bytes| measure.share(bytes as f64, share)),
             _ => None,
         };
         // A process is halted or it is not: there is no level before that.
-        let warn = limit.warn_at().filter(|_| measure != Measure::Halted);
+        let warn = limit.warn_at(measure).filter(|_| measure != Measure::Halted);
         Thresholds {
             warn: warn.or(of_host.filter(|_| limit.max.is_none())),
             max: limit.max,

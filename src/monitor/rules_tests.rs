@@ -193,7 +193,7 @@ fn the_words_name_value_limit_and_time() {
         .map(|it| (it.measure, it.warn, it.max, it.level))
         .collect();
     let expected = [
-        (Measure::Memory, Some(1_677_721.6), Some(2_097_152.0), Level::Warn),
+        (Measure::Memory, Some(1_677_721.0), Some(2_097_152.0), Level::Warn),
         (Measure::Cpu, Some(64.0), Some(80.0), Level::Max),
         (Measure::Threads, Some(80.0), Some(100.0), Level::Max),
         (Measure::Halted, None, None, Level::Max),
@@ -314,7 +314,7 @@ fn walk(seed: u64) {
     let lasting = Duration::from_secs(dice.below(40));
     let period = Duration::from_secs(1 + dice.below(9));
     let limits = threads(Some(max as f64), Warn::Share(0.8), lasting.as_secs());
-    let (warn, max) = (max as f64 * 0.8, max as f64);
+    let (warn, max) = ((max * 4).div_ceil(5) as f64, max as f64);
     let mut watch = Watch::default();
     let mut looks: Vec<(Moment, u64)> = Vec::new();
     let mut now = at(1000);

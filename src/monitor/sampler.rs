@@ -17,7 +17,7 @@ use crate::clock;
 use crate::model::bot::{BotId, Limits, RunId};
 use crate::model::limits::LATE_WAKE;
 use crate::model::units::Moment;
-use crate::model::usage::{Activity, Sample, Standing, Usage};
+use crate::model::usage::{Activity, Measure, Sample, Standing, Usage};
 use crate::run::host_memory::host_memory;
 use crate::run::identity::Stat;
 use crate::run::process_tree::processes_below_shim;
@@ -156,7 +156,7 @@ impl Sampler {
         let is_wanted = |sampler: &Sampler, target: &Target| {
             let limit = &target.limits.connections;
             is_due
-                || limit.warn_at().is_some()
+                || limit.warn_at(Measure::Connections).is_some()
                 || limit.max.is_some()
                 || sampler.watched.get(&target.run).is_none_or(|it| it.last.is_none())
         };

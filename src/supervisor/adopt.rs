@@ -125,7 +125,9 @@ impl<H: Host> Supervisor<H> {
                     member.seen.kernel = kernel;
                     member.seen.read_until = found.seen_until;
                     let is_outgrown = is_net_outgrown(&member.seen.kernel, &member.policy.spec);
-                    if differs(has, &member.recipe) || is_outgrown {
+                    // By settings that are unusable it could not be started anew.
+                    let is_usable = member.policy.unsupported.is_none();
+                    if is_usable && (differs(has, &member.recipe) || is_outgrown) {
                         self.outdated.push(found.bot.clone());
                     }
                 }

@@ -14,6 +14,7 @@ use super::health::Health;
 use super::host::BoxCounts;
 use super::ledger::{self, Ledger};
 use super::machine::{Bot, Phase, Policy, deadline};
+use super::reload::NOT_TAKEN_OVER;
 use super::snapshot::{BotStatus, LastExit, LimitActionStatus, LimitStatus};
 
 /// One bot under supervision. `P` is how its host names a posted message.
@@ -246,6 +247,13 @@ impl<P> Member<P> {
     /// Why it is in its state. While it is being stopped a survivor is the news; else the state's own
     /// reason comes before the limits that are passed.
     pub fn reason(&self) -> Option<String> {
+        let unusable = self.bot.live_run().and(self.policy.unsupported.as_ref());
+        let unusable = unusable.map(|why| format!("{NOT_TAKEN_OVER}: {why}"));
+        let parts: Vec<String> = self.reason_of_run().into_iter().chain(unusable).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
+    fn reason_of_run(&self) -> Option<String> {
         let of_state = self.bot.reason(&self.policy);
         let note = self.seen.note.clone().or_else(|| self.excess());
         match &self.bot.phase {

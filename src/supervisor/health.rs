@@ -8,6 +8,7 @@ use super::snapshot::ProbeStatus;
 
 /// An answer in `status` is one line of a table.
 const ANSWER_CHARS_MAX: usize = 300;
+pub(super) const SAMPLING_OFF: &str = "sampling.period is off";
 
 /// The probes of one run. `P` is how its host names a posted message.
 pub struct Health<P> {
@@ -15,6 +16,16 @@ pub struct Health<P> {
     pub watched: Vec<Watched<P>>,
     /// What an earlier supervisor published of the same run.
     pub earlier: Vec<ProbeStatus>,
+    pub logs: LogReading,
+}
+
+/// Whether anybody reads the logs that probes ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogReading {
+    #[default]
+    On,
+    /// `sampling.period` is off.
+    Off,
 }
 
 /// Whether answers count.
@@ -64,6 +75,7 @@ impl<P> Default for Health<P> {
             attention: Attention::Resting,
             watched: Vec::new(),
             earlier: Vec::new(),
+            logs: LogReading::On,
         }
     }
 }
@@ -163,14 +175,30 @@ impl<P> Health<P> {
             .filter(|watched| watched.probe.role == Role::Readiness)
     }
 
-    /// Why it is not ready, in one line.
+    /// Why it is not ready, in one line: by every probe that fails, else by the first that has not answered.
     pub fn why_not_ready(&self) -> Option<String> {
         if self.attention == Attention::Resting {
             return None;
         }
-        let not = |verdict| self.readiness().find(move |watched| watched.judge.verdict() == verdict);
-        let watched = not(Verdict::Failing).or_else(|| not(Verdict::Unknown))?;
-        Some(format!("not ready: {}", watched.says()))
+        let not = |verdict| {
+            self.readiness()
+                .filter(move |watched| watched.judge.verdict() == verdict)
+        };
+        let failing: Vec<String> = not(Verdict::Failing).map(Watched::says).collect();
+        let said = match failing.as_slice() {
+            [] => self.silence(not(Verdict::Unknown).next()?),
+            _ => failing.join("; "),
+        };
+        Some(format!("not ready: {said}"))
+    }
+
+    /// What is told of a probe that has not found anything yet.
+    fn silence(&self, watched: &Watched<P>) -> String {
+        let is_deaf = self.logs == LogReading::Off && matches!(watched.probe.check, Check::Log(_));
+        match &watched.answer {
+            None if is_deaf => format!("probe {}: {SAMPLING_OFF}", watched.probe.name),
+            _ => watched.says(),
+        }
     }
 
     pub fn statuses(&self) -> Vec<ProbeStatus> {

@@ -27,11 +27,20 @@ pub struct Configured {
     pub id: BotId,
     pub index: u32,
     pub wanted: Wanted,
-    /// The stored settings over the defaults, or why they make no sense together.
-    pub spec: Result<BotSpec, String>,
+    /// The stored settings over the defaults.
+    pub spec: Result<BotSpec, Unusable>,
     pub token: Option<Secret>,
     /// A name for what its runs are started with.
     pub recipe: String,
+}
+
+/// Settings by which nothing can be started.
+#[derive(Clone, Debug)]
+pub struct Unusable {
+    /// One line.
+    pub why: String,
+    /// What can be read of them, so that the bot can be shown.
+    pub legible: Box<BotSpec>,
 }
 
 /// What multibot.yaml and the store say of the whole home.

@@ -8,7 +8,7 @@ use crate::model::probe::{Answer, Check, Role, Verdict};
 use crate::model::units::{Moment, Stamp, show_duration};
 
 use super::event_loop::Supervisor;
-use super::health::{Attention, Memory, Question};
+use super::health::{Attention, LogReading, Memory, Question};
 use super::host::{Host, LogTarget, ProbeTarget};
 use super::machine::{Event, Phase, Then};
 use super::mail::SUPERVISOR;
@@ -31,6 +31,10 @@ impl<H: Host> Supervisor<H> {
         let age = member.seen.started_at.map_or(Duration::ZERO, |at| stamp.since(at));
         let began_at = Moment(now.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)));
         let spec = &member.policy.spec;
+        member.seen.health.logs = match self.pace.sampling_period {
+            Some(_) => LogReading::On,
+            None => LogReading::Off,
+        };
         let unread = member.seen.health.ask(&spec.probes, began_at, now);
         let is_outside = spec.probes.iter().any(|probe| probe.check.is_outside());
         let target = is_outside.then_some(ProbeTarget {

@@ -14,6 +14,9 @@ use super::ledger::Ledger;
 use super::machine::{Bot, Event, Policy, StopMode};
 use super::news::News;
 
+/// What a bot says that runs on although its settings have become unusable.
+pub(super) const NOT_TAKEN_OVER: &str = "its new settings are not taken over";
+
 impl<H: Host> Supervisor<H> {
     /// Makes the fleet what the store says: adds, changes, starts, stops and removes. Returns the bots
     /// that are restarted because what they run with has changed.
@@ -94,12 +97,35 @@ impl<H: Host> Supervisor<H> {
         self.handle(News::Outbox(bot));
     }
 
+    /// A run whose new settings are unusable goes on with its old ones: a slip must not stop a bot that works. It
+    /// is held when it is to be started the next time. Only what is wanted is taken over.
+    fn keep(&mut self, configured: &Configured, new: Policy) -> Option<Event> {
+        let member = self.fleet.get_mut(&configured.id)?;
+        let was_desired = member.is_desired();
+        member.index = configured.index;
+        member.desired = configured.wanted;
+        member.policy.spec.enabled = new.spec.enabled;
+        member.policy.unsupported = new.unsupported;
+        member.place = Place::Configured;
+        match (was_desired, member.is_desired()) {
+            (true, false) => Some(Event::WantDown(StopMode::Graceful)),
+            (false, true) => Some(Event::WantUp),
+            (true, true) | (false, false) => None,
+        }
+    }
+
     /// Takes over a bot's new configuration; says what it asks for.
     fn change(&mut self, configured: Configured) -> Option<Event> {
         let bot = configured.id.clone();
         let policy = policy_of(&configured);
         let member = self.fleet.get_mut(&bot)?;
         let was_desired = member.is_desired();
+        if let (Some(why), true) = (&policy.unsupported, member.bot.live_run().is_some()) {
+            if member.policy.unsupported.as_ref() != Some(why) {
+                self.host.warn(&format!("{bot}: {NOT_TAKEN_OVER}: {why}"));
+            }
+            return self.keep(&configured, policy);
+        }
         let runs_with_old = member.bot.live_run().is_some()
             && (member.token != configured.token
                 || !runs_alike(&member.policy.spec, &policy.spec)
@@ -147,9 +173,9 @@ fn policy_of(configured: &Configured) -> Policy {
             spec: spec.clone(),
             unsupported: unsupported(spec),
         },
-        Err(why) => Policy {
-            spec: placeholder(&configured.id),
-            unsupported: Some(why.clone()),
+        Err(unusable) => Policy {
+            spec: (*unusable.legible).clone(),
+            unsupported: Some(unusable.why.clone()),
         },
     }
 }
@@ -164,7 +190,7 @@ fn unsupported(spec: &BotSpec) -> Option<String> {
     }
 }
 
-/// Stands in for a configuration that makes no sense, so that the bot can be shown and mended.
+/// Stands in for a configuration that is not stored any more, so that the bot can be shown and stopped.
 pub(super) fn placeholder(bot: &BotId) -> BotSpec {
     let defaults = crate::config::Settings::new();
     crate::config::bot_spec(bot, &[&defaults]).unwrap_or_else(|_| unreachable!("the defaults are valid"))

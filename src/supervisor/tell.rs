@@ -1,10 +1,13 @@
 //! What the loop tells the world of itself: the snapshot, and the history.
 
+use crate::config::needs_sampling;
 use crate::model::bot::{BotId, RunId, State};
 use crate::model::fact::Fact;
 use crate::model::limits::SNAPSHOT_INTERVAL;
 
 use super::event_loop::Supervisor;
+use super::fleet::Member;
+use super::health::SAMPLING_OFF;
 use super::host::Host;
 use super::snapshot::{SNAPSHOT_VERSION, Snapshot, Stage};
 
@@ -37,6 +40,7 @@ impl<H: Host> Supervisor<H> {
         }
         self.identity.stage = self.stage;
         self.identity.notes = self.host.notes();
+        self.identity.notes.extend(self.unmeasured());
         self.identity.capacity = self.budget.shown(self.promised());
         let snapshot = Snapshot {
             schema: SNAPSHOT_VERSION,
@@ -49,6 +53,21 @@ impl<H: Host> Supervisor<H> {
         let replies = std::mem::take(&mut self.replies);
         let claims = std::mem::take(&mut self.answering);
         self.host.publish(snapshot, replies, claims);
+    }
+
+    /// Says that nothing is measured where settings of bots count on it.
+    fn unmeasured(&self) -> Option<String> {
+        if self.pace.sampling_period.is_some() {
+            return None;
+        }
+        let is_counted_on = |member: &&Member<H::Posted>| needs_sampling(&member.policy.spec);
+        let bots = self
+            .fleet
+            .members()
+            .map(|(_, member)| member)
+            .filter(is_counted_on)
+            .count();
+        (bots > 0).then(|| format!("{SAMPLING_OFF}: limits and log probes do nothing; bots that have some: {bots}"))
     }
 
     /// Something that happened to a bot, for the history.

@@ -175,6 +175,51 @@ fn set_holds_at_once_where_the_process_can_stay() {
 }
 
 #[test]
+fn an_empty_value_takes_a_setting_away_and_the_answer_says_what_holds_now() {
+    let home = Home::new();
+    home.create("shop", SLEEPER);
+    home.set(
+        "shop",
+        &[
+            "limits.processes.max=9",
+            "restart.delay=2s",
+            "stop.signal=INT",
+            "probes.up={\"tcp\":80}",
+            "env.A=1",
+        ],
+    );
+    let settings = || home.ok(&["bot", "show", "shop", "--json"]).json()["settings"].clone();
+    home.set(
+        "shop",
+        &[
+            "limits.processes.max=",
+            "restart.delay=",
+            "stop.signal=",
+            "probes.up=",
+            "probes.on=",
+            "env.A=",
+        ],
+    )
+    .says(&[
+        "limits.processes.max: taken away; it has no value now",
+        "restart.delay: taken away; 50ms holds now, from defaults of multibot.yaml",
+        "stop.signal: taken away; TERM holds now, the default",
+        "probes.up: taken away; there is none now",
+        "probes.on: was not set; there is none now",
+    ]);
+    let left = settings();
+    for key in ["limits.processes.max", "restart.delay", "stop.signal", "probes"] {
+        assert!(left.get(key).is_none(), "{left}");
+    }
+    assert_eq!(left["env"], json!({"A": ""}));
+    home.set("shop", &["env="]).says(&["env: taken away"]);
+    assert!(settings().get("env").is_none());
+    home.run(&["bot", "set", "shop", "limits.processes="])
+        .code(2)
+        .one_line(&["is a group of keys"]);
+}
+
+#[test]
 fn set_restarts_the_bot_where_its_process_must_change() {
     let home = Home::new();
     home.create("shop", "echo \"greeting $GREETING\"; exec sleep 100000");

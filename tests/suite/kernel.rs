@@ -57,6 +57,14 @@ fn a_limit_that_cannot_be_had_is_told_and_the_bot_runs() {
         (2, 1, 1),
         "{said:?}"
     );
+    let missing: Vec<&str> = said
+        .iter()
+        .filter(|it| it.contains(": not in force: "))
+        .filter_map(|it| it.split(' ').next())
+        .collect();
+    let table = home.ok(&["status"]).out;
+    let mark = format!("{} not in force (see bot show)", missing.join(", "));
+    assert_eq!(table.contains(&mark), !missing.is_empty(), "{table}");
 }
 
 #[test]

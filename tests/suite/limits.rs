@@ -59,6 +59,33 @@ fn wait_restart(home: &Home, bot: &str) {
 }
 
 #[test]
+fn limits_that_nobody_measures_are_told_of() {
+    let home = Home::new();
+    home.create("shop", SLEEPER);
+    let notes = || home.status()["supervisor"]["notes"].to_string();
+    let said = "sampling.period is off in multibot.yaml";
+    home.ok(&["start"]);
+    assert!(!notes().contains("sampling.period"), "{}", notes());
+    home.set("shop", &["limits.processes.max=9"]).says(&[said]);
+    assert!(
+        notes().contains("sampling.period is off: limits and log probes do nothing"),
+        "{}",
+        notes()
+    );
+    assert!(!home.set("shop", &["restart.delay=1s"]).err.contains(said));
+    home.set("shop", &["limits.processes.max="]);
+    assert!(!notes().contains("sampling.period"), "{}", notes());
+    let probe = r#"probes.up={"log":{"must_appear":"up"},"role":"readiness"}"#;
+    home.set("shop", &[probe]).says(&[said]);
+    assert_eq!(home.reason("shop"), "not ready: probe up: sampling.period is off");
+    home.write(
+        "bots/desk.yaml",
+        "id: desk\ncommand: [/bin/sleep, '1000']\nlimits: {threads: {max: 9}}\n",
+    );
+    home.ok(&["apply", "bots"]).says(&[said]);
+}
+
+#[test]
 fn a_leak_is_warned_of_and_then_ends_in_a_restart() {
     let home = home();
     let settings = [

@@ -223,7 +223,7 @@ fn a_limit_that_is_passed_restarts_the_bot_and_says_why() {
     home.create("shop", SLEEPER);
     home.ok(&["start"]);
     wait_until("memory is known", &home, || home.bot("shop")["memory_bytes"].is_u64());
-    home.set("shop", &["limits.memory.max=1KiB", "limits.memory.for=0s"]);
+    home.set("shop", &["limits.memory.max=1MiB", "limits.memory.for=0s"]);
     let event = home.wait_event("shop", "limit");
     assert!(event["detail"].as_str().unwrap().contains("memory"), "{event}");
     wait_until("it was restarted", &home, || {

@@ -193,6 +193,81 @@ fn hangup_takes_over_changed_defaults_and_survives_broken_ones() {
 }
 
 #[test]
+fn defaults_that_make_no_sense_stop_no_bot() {
+    let home = Home::new();
+    home.create("shop", SLEEPER);
+    home.create("desk", SLEEPER);
+    home.set("desk", &["limits.memory.max=4GiB", "limits.memory.warn=3GiB"]);
+    home.ok(&["start"]);
+    let (supervisor, shop, desk) = (home.supervisor_pid(), home.pid("shop"), home.pid("desk"));
+    let notes = |home: &Home| home.status()["supervisor"]["notes"].to_string();
+    let typo = "  limits: {memory: {max: 100MiB, warn: 200MiB}}\n";
+    home.write("home/multibot.yaml", &format!("{FAST}{typo}"));
+    let fault = format!(
+        "multibot.yaml:{}:40: defaults.limits.memory.warn:",
+        FAST.lines().count() + 1
+    );
+    kill(supervisor, Signal::HUP);
+    wait_until("the fault is told", &home, || {
+        let notes = notes(&home);
+        notes.contains("settings are not taken over") && notes.contains(&fault)
+    });
+    assert_eq!((home.pid("shop"), home.pid("desk")), (shop, desk));
+    // Sound by itself, but not with what one of the bots says of its own.
+    let max = "  limits: {memory: {max: 2GiB, warn: 1GiB}}\n";
+    home.write("home/multibot.yaml", &format!("{FAST}{max}"));
+    kill(supervisor, Signal::HUP);
+    wait_until("it is sound again", &home, || !notes(&home).contains("not taken over"));
+    home.set("desk", &["limits.memory.max=1500MiB", "limits.memory.warn=1GiB"]);
+    let warn = "  limits: {memory: {max: 4GiB, warn: 3GiB}}\n";
+    home.write(
+        "bots/desk.yaml",
+        "id: desk\ncommand: [/bin/true]\nlimits: {memory: {max: 1GiB}}\n",
+    );
+    home.write("home/multibot.yaml", &format!("{FAST}{warn}"));
+    home.run(&["apply", "bots"]).code(1).one_line(&[
+        "desk.yaml:3:24: limits.memory.warn: 3.0 GiB is more than limits.memory.max, 1.0 GiB",
+        "(limits.memory.warn stands in defaults of multibot.yaml)",
+    ]);
+    assert_eq!((home.pid("shop"), home.pid("desk")), (shop, desk));
+    home.ok(&["stop"]);
+    home.write("home/multibot.yaml", &format!("{FAST}{typo}"));
+    home.run(&["start"]).code(1).one_line(&[&fault]);
+    home.write("home/multibot.yaml", FAST);
+}
+
+#[test]
+fn a_bot_goes_on_with_its_old_settings_while_the_new_ones_are_unusable() {
+    let home = Home::new();
+    home.create("shop", SLEEPER);
+    home.set("shop", &["limits.memory.max=2GiB"]);
+    home.ok(&["start"]);
+    let (supervisor, pid) = (home.supervisor_pid(), home.pid("shop"));
+    home.write(
+        "home/multibot.yaml",
+        &format!("{FAST}  limits: {{memory: {{warn: 3GiB}}}}\n"),
+    );
+    kill(supervisor, Signal::HUP);
+    let said = "its new settings are not taken over: limits.memory.warn: 3.0 GiB is more than limits.memory.max, \
+                2.0 GiB (limits.memory.warn stands in defaults of multibot.yaml)";
+    wait_until("it says so", &home, || home.reason("shop") == said);
+    assert_eq!((home.pid("shop"), home.state("shop").as_str()), (pid, "running"));
+    // The next supervisor has only the unusable ones, and leaves it alone all the same.
+    home.kill_supervisor();
+    home.ok(&["start"]);
+    wait_until("it is adopted", &home, || home.reason("shop") == said);
+    assert_eq!((home.pid("shop"), home.state("shop").as_str()), (pid, "running"));
+    // What is to be started is held.
+    home.ok(&["bot", "stop", "shop"]);
+    home.run(&["bot", "start", "shop"]).code(1);
+    let bot = home.bot("shop");
+    assert_eq!((&bot["state"], &bot["platform"]), (&json!("held"), &json!("none")));
+    home.write("home/multibot.yaml", FAST);
+    kill(home.supervisor_pid(), Signal::HUP);
+    home.wait_state("shop", "running");
+}
+
+#[test]
 fn exit_codes_are_as_promised() {
     let home = Home::missing();
     home.run(&["status"]).code(3);

@@ -45,7 +45,11 @@ pub enum BotVerb {
     ///
     /// The keys are those of the YAML files with dots between the levels, as in restart.delay; they
     /// are explained in multibot-bot(5). Lists of names are separated by commas. One variable of the
-    /// environment is env.NAME.
+    /// environment is env.NAME, one probe is probes.NAME.
+    ///
+    /// Nothing behind the = takes a setting away: what `defaults` of multibot.yaml say holds again, or the
+    /// built-in default, and the answer says which. Only env.NAME= is a variable with an empty value; env=
+    /// takes all variables away. An empty list is [].
     ///
     /// Either all are changed or, with a fault in one of them, none. Where a supervisor runs it takes the
     /// change over at once, and restarts the bot only if its process must be started anew for it.

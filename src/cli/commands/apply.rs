@@ -6,11 +6,12 @@ use serde_json::json;
 
 use crate::cli::args::Apply;
 use crate::cli::client::Client;
+use crate::cli::commands::bot::SAMPLING_OFF;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::token;
 use crate::clock;
-use crate::config::{BotDocument, Fault, Faults, Settings, bot_spec, read_bots};
+use crate::config::{BotDocument, Fault, Faults, Settings, bot_spec, needs_sampling, read_bots};
 use crate::model::bot::{BotId, Platform, Wanted};
 use crate::output;
 use crate::store::{self, NewBot, Put, Store};
@@ -30,6 +31,7 @@ pub(in crate::cli) fn run(client: &Client, apply: &Apply) -> Result<Exit, Failur
         return Ok(Exit::Done);
     }
     tell(&stored);
+    warn_unmeasured(client, &stored)?;
     if answer.is_none() {
         output::note("no supervisor runs; the bots start with: multibot start");
     }
@@ -115,6 +117,22 @@ fn new_bot(document: &BotDocument, defaults: &Settings) -> Result<NewBot, Failur
         wanted: Wanted::Up,
         token,
     })
+}
+
+/// Says that nothing is measured where a bot that was stored counts on it.
+fn warn_unmeasured(client: &Client, stored: &Stored) -> Result<(), Failure> {
+    let settings = client.settings()?;
+    let Some(store) = client.read_store()?.filter(|_| settings.sampling_period.is_none()) else {
+        return Ok(());
+    };
+    for (bot, put) in stored {
+        let own = Settings::from_json(&store.bots().get(bot)?.settings_json)?;
+        if *put != Put::Unchanged && needs_sampling(&bot_spec(bot, &[&own, &settings.defaults])?) {
+            output::note(SAMPLING_OFF);
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// One line a bot that is not as it was.

@@ -3,8 +3,8 @@
 use super::{SupervisorView, View, bot_view, summarise};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
-use crate::config::{Settings, bot_spec};
-use crate::model::bot::{BotId, Platform, State};
+use crate::config::{Settings, legible_spec};
+use crate::model::bot::{BotId, State};
 use crate::model::units::Stamp;
 use crate::run::identity::boot_id;
 use crate::run::record::read_exit;
@@ -19,16 +19,12 @@ pub(super) fn look_without(client: &Client, now: Stamp) -> Result<View, Failure>
         let defaults = client.settings().map(|settings| settings.defaults).unwrap_or_default();
         for record in store.bots().list()? {
             let settings = Settings::from_json(&record.settings_json).unwrap_or_default();
-            let spec = bot_spec(&record.id, &[&settings, &defaults]).ok();
+            let spec = legible_spec(&record.id, &[&settings, &defaults]);
             let mut status = at_rest(client, &record.id);
             status.index = record.index;
             status.wanted = record.wanted.word().to_owned();
-            status.platform = spec
-                .as_ref()
-                .map_or(Platform::None, |spec| spec.platform)
-                .word()
-                .to_owned();
-            status.enabled = spec.is_none_or(|spec| spec.enabled);
+            status.platform = spec.platform.word().to_owned();
+            status.enabled = spec.enabled;
             bots.push(bot_view(&status, now));
         }
         let counts = store.blocklist().counts(now)?;

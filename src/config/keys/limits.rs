@@ -11,6 +11,8 @@ const COUNT: Kind = Kind::Integer {
     max: 1_000_000_000,
 };
 const SIZE: Kind = Kind::Size { min: 1 };
+/// No process lives with less; a smaller number has lost its unit.
+const MEMORY_SIZE: Kind = Kind::Size { min: 1 << 20 };
 
 /// The four keys of one measure. The lengths are those that the manual and multibot-lifecycle(7) name.
 macro_rules! limit {
@@ -24,7 +26,7 @@ macro_rules! limit {
                     of: "max",
                 },
                 Some("80%"),
-                "Above this, as long as for says, it is told. A percent sign means a share of max.",
+                "Above this, as long as for says, it is told. A percent sign means a share of max, of a count rounded up.",
             ),
             key(
                 concat!("limits.", $what, ".for"),
@@ -39,7 +41,7 @@ macro_rules! limit {
 
 const MEMORY: [Key; 4] = limit!(
     "memory",
-    SIZE,
+    MEMORY_SIZE,
     None,
     "10s",
     "restart",

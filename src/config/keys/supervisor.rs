@@ -27,7 +27,7 @@ pub const SUPERVISOR_KEYS: &[Key] = &[
             max: LONG,
         },
         Some("5s"),
-        "How often it is measured what the bots use; off also switches limits off.",
+        "How often it is measured what the bots use; off also switches limits and log probes off.",
     ),
     key(
         "budget.memory",

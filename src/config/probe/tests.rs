@@ -124,7 +124,9 @@ fn every_fault_names_its_place_and_a_way_out() {
         ),
         (
             "a: {http: 'ftp://me:s3cret@h'}",
-            "1:11: probes.a.http: it is no address to ask: write http://127.0.0.1:8080/health".to_owned(),
+            "1:11: probes.a.http: it is no address to ask: write http:// or https:// and a host, such as \
+             http://127.0.0.1:8080/health"
+                .to_owned(),
         ),
         (
             "a: {http: {method: get, headers: {A: [s3cret]}, status: 99}}",

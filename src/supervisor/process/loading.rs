@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use super::ProcessHost;
 use crate::clock;
-use crate::config::{BudgetSettings, Memory, Settings, bot_spec, read_supervisor};
+use crate::config::{BudgetSettings, Memory, Settings, bot_spec, legible_spec, read_supervisor};
 use crate::model::bot::BotId;
 use crate::run::host_memory::host_memory;
 use crate::store::{Access, Store};
 use crate::supervisor::capacity::Budget;
-use crate::supervisor::host::{Configuration, Configured};
+use crate::supervisor::host::{Configuration, Configured, Unusable};
 use crate::supervisor::news::Pace;
 use crate::supervisor::recipe::recipe;
 
@@ -72,9 +72,15 @@ impl ProcessHost {
             |_| String::new(),
             |settings| recipe(&[settings, &self.defaults], token.as_ref()),
         );
-        let spec = settings.and_then(|settings| {
-            bot_spec(&record.id, &[&settings, &self.defaults]).map_err(|faults| one_line(&faults.to_string()))
-        });
+        let unusable = |why: String, settings: &Settings| Unusable {
+            why: one_line(&why),
+            legible: Box::new(legible_spec(&record.id, &[settings, &self.defaults])),
+        };
+        let spec = match &settings {
+            Ok(settings) => bot_spec(&record.id, &[settings, &self.defaults])
+                .map_err(|faults| unusable(faults.to_string(), settings)),
+            Err(why) => Err(unusable(why.clone(), &Settings::new())),
+        };
         Configured {
             token,
             recipe,

@@ -1,7 +1,8 @@
 //! What operators ask for, and what a changed configuration does.
 
 use super::*;
-use crate::model::bot::Secret;
+use crate::model::bot::{Platform, Secret};
+use crate::supervisor::host::Unusable;
 
 fn two() -> Simulation {
     Simulation::steady(vec![bot("shop", 1), bot("demo", 2)])
@@ -181,9 +182,30 @@ fn a_start_forgives_and_ends_a_wait() {
 #[test]
 fn a_bot_that_this_version_cannot_run_is_held_and_says_why() {
     let mut simulation = two();
-    simulation.store("shop", |shop| shop.spec = Err("stop.grace: too long".to_owned()));
+    let mut legible = bot("shop", 1).spec.unwrap();
+    legible.platform = Platform::Telegram;
+    let why = "stop.grace: too long".to_owned();
+    let legible = Box::new(legible);
+    simulation.store("shop", |shop| shop.spec = Err(Unusable { why, legible }));
     simulation.command("reload", json!({}));
     simulation.pass(seconds(5));
+    let run = simulation.run("shop");
+    let line = simulation.status("shop");
+    let said = "its new settings are not taken over: stop.grace: too long";
+    assert_eq!(
+        (line.state.as_str(), line.reason.as_deref(), line.platform.as_str()),
+        ("running", Some(said), "loopback")
+    );
+    // What it would be started with counts no more than the token that it would be given.
+    simulation.store("shop", |shop| shop.token = Some(Secret::new("1:new".to_owned())));
+    simulation.command("reload", json!({}));
+    simulation.pass(seconds(5));
+    assert_eq!(simulation.run("shop"), run);
+    simulation.crash("shop", code(1));
+    simulation.pass(seconds(5));
+    simulation.command("reload", json!({}));
+    let line = simulation.status("shop");
+    assert_eq!(line.platform, "telegram");
     let line = simulation.status("shop");
     assert_eq!(
         (line.state.as_str(), line.reason.as_deref()),

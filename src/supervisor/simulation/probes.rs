@@ -228,7 +228,7 @@ fn lines_that_must_come_and_lines_that_must_not() {
     assert_eq!(simulation.status("shop").ready, Some(false));
     assert_eq!(
         simulation.status("shop").reason.as_deref(),
-        Some("not ready: probe tick has not answered yet")
+        Some("not ready: probe tick: sampling.period is off")
     );
     read(&mut simulation, 0, &[("tick", "tick 1")]);
     assert_eq!(simulation.status("shop").ready, Some(true));
@@ -323,4 +323,24 @@ fn a_run_that_is_adopted_is_asked_again() {
         answer(&mut simulation, &run, false, "refused");
     }
     assert_eq!(simulation.launches_of("shop"), 2);
+}
+
+#[test]
+fn every_readiness_probe_that_fails_is_named() {
+    let ready = |port: u16| json!({"http": format!("http://127.0.0.1:{port}/"), "role": "readiness"});
+    let mut simulation = steady(json!({"api": ready(1), "db": ready(2)}));
+    let run = simulation.run("shop");
+    for probe in ["api", "db", "api", "db", "api", "db"] {
+        simulation.hear(News::Probed {
+            bot: id_of("shop"),
+            run: run.clone(),
+            probe: probe.to_owned(),
+            answer: Answer::failure("refused"),
+        });
+    }
+    simulation.pass(millis(200));
+    assert_eq!(
+        simulation.status("shop").reason.as_deref(),
+        Some("not ready: probe api: refused; probe db: refused")
+    );
 }

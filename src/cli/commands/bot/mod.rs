@@ -6,6 +6,7 @@ mod remove;
 mod set;
 mod show;
 
+pub(in crate::cli) use self::set::SAMPLING_OFF;
 use crate::cli::args::BotVerb;
 use crate::cli::client::Client;
 use crate::cli::exit::Exit;

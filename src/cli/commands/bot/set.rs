@@ -6,23 +6,35 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::token;
 use crate::clock;
-use crate::config::{Fault, Faults, Settings, TokenSource, bot_spec};
+use crate::config::{Fault, Faults, KEYS, Settings, TokenSource, bot_spec, needs_sampling};
 use crate::model::bot::{BotId, Platform, Secret};
 use crate::output;
 
+/// Told where a setting does nothing for that reason.
+pub(in crate::cli) const SAMPLING_OFF: &str =
+    "sampling.period is off in multibot.yaml: until it is set there, limits and log probes do nothing";
+
 pub(super) fn run(client: &Client, id: &BotId, changes: &[Assignment]) -> Result<Exit, Failure> {
     client.known(std::slice::from_ref(id))?;
-    let defaults = client.settings()?.defaults;
+    let supervisor = client.settings()?;
+    let defaults = supervisor.defaults;
     let store = client.store()?;
     let (of_token, of_settings): (Vec<_>, Vec<_>) = changes.iter().partition(|change| is_of_token(&change.key));
     let new_token = of_token.last().map(|change| read_token(change)).transpose()?;
-    store.transaction(|store| {
+    let (spec, unset) = store.transaction(|store| {
         let record = store.bots().get(id)?;
         let mut settings = Settings::from_json(&record.settings_json)?;
-        let faults: Vec<Fault> = of_settings
-            .iter()
-            .filter_map(|change| settings.set(&change.key, &change.value).err())
-            .collect();
+        let (mut unset, mut faults) = (Vec::new(), Vec::<Fault>::new());
+        for change in &of_settings {
+            if change.value.is_empty() && !Settings::may_be_empty(&change.key) {
+                match settings.unset(&change.key) {
+                    Ok(was_set) => unset.push((change.key.clone(), was_set)),
+                    Err(fault) => faults.push(fault),
+                }
+            } else {
+                faults.extend(settings.set(&change.key, &change.value).err());
+            }
+        }
         if !faults.is_empty() {
             // They are words of the command line, not of a file.
             return Err(Failure::Usage(Faults(faults).to_string()));
@@ -40,7 +52,8 @@ pub(super) fn run(client: &Client, id: &BotId, changes: &[Assignment]) -> Result
             .bots()
             .update_settings(id, platform, &settings.to_json(), clock::stamp())?;
         let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
-        client.audit(store, "bot set", Some(id), &keys.join(" "))
+        client.audit(store, "bot set", Some(id), &keys.join(" "))?;
+        Ok((spec, unset))
     })?;
     let effect = match client.reload()? {
         None => "no supervisor runs; it holds from the next start on",
@@ -54,7 +67,32 @@ pub(super) fn run(client: &Client, id: &BotId, changes: &[Assignment]) -> Result
         Some(_) => "it holds from now on",
     };
     output::note(&format!("changed {id}; {effect}"));
+    let is_measured = |change: &&Assignment| change.key.starts_with("limits.") || change.key.starts_with("probes");
+    if supervisor.sampling_period.is_none() && changes.iter().any(|it| is_measured(&it)) && needs_sampling(&spec) {
+        output::note(SAMPLING_OFF);
+    }
+    for (key, was_set) in unset {
+        let before = if was_set { "taken away" } else { "was not set" };
+        output::note(&format!("{key}: {before}; {}", what_holds_now(&key, &defaults)));
+    }
     Ok(Exit::Done)
+}
+
+/// What holds for a key that the bot's own settings do not have. Entries of mappings and arguments may be secret,
+/// and are not shown.
+fn what_holds_now(key: &str, defaults: &Settings) -> String {
+    let known = KEYS.iter().find(|known| known.name == key);
+    match defaults.get(key) {
+        Some(value) if value.is_object() || value.is_array() => {
+            "what defaults of multibot.yaml say holds now".to_owned()
+        }
+        Some(value) => format!("{} holds now, from defaults of multibot.yaml", Settings::show(value)),
+        None => match known.map(|known| known.default) {
+            Some(Some(default)) => format!("{default} holds now, the default"),
+            Some(None) => "it has no value now; multibot-bot(5) says what that means".to_owned(),
+            None => "there is none now".to_owned(),
+        },
+    }
 }
 
 fn is_of_token(key: &str) -> bool {
