@@ -16,7 +16,7 @@ use super::reload::placeholder;
 use super::snapshot::{BotStatus, Stage};
 use super::usage::standing_of;
 use crate::model::bot::{BotId, RunId, Wanted};
-use crate::model::units::Stamp;
+use crate::model::units::{Moment, Stamp};
 
 impl<H: Host> Supervisor<H> {
     /// Takes up the home as it is. Nothing is started, and no command is read, before everything that
@@ -95,15 +95,8 @@ impl<H: Host> Supervisor<H> {
         let is_polled = member.seen.speaks == Speaks::Ready && !interval.is_zero();
         member.seen.poll.next_at = is_polled.then(|| now + interval);
         if let Some(line) = &found.shown {
-            member.take_shown(line);
-            // Where nothing is sampled any more nobody would mend it.
-            if self.pace.sampling_period.is_some() {
-                member.seen.standings = line
-                    .limits
-                    .iter()
-                    .filter_map(|it| standing_of(it, now, stamp))
-                    .collect();
-            }
+            let is_sampled = self.pace.sampling_period.is_some();
+            member.take_shown(line, is_sampled, now, stamp);
         }
         member.seen.suits = found.live().and_then(|live| live.suits.clone());
         let is_counted = found.is_counted();
@@ -211,7 +204,7 @@ impl<H: Host> Supervisor<H> {
 
 impl<P> Member<P> {
     /// What the last snapshot said of the run that still lives.
-    fn take_shown(&mut self, line: &BotStatus) {
+    fn take_shown(&mut self, line: &BotStatus, is_sampled: bool, now: Moment, stamp: Stamp) {
         self.seen.connected = line.connected;
         self.seen.status_text = line.status_text.clone();
         if let (Some(since), true) = (line.state_since, line.state == self.bot.state().word()) {
@@ -220,5 +213,13 @@ impl<P> Member<P> {
         self.seen.heartbeat_at = line.heartbeat_at.map(Stamp::from_unix_ms);
         self.seen.health.earlier = line.probes.clone();
         self.seen.last_why = line.last_exit.as_ref().and_then(|exit| exit.why.clone());
+        // Where nothing is sampled any more nobody would mend it.
+        if is_sampled {
+            self.seen.standings = line
+                .limits
+                .iter()
+                .filter_map(|it| standing_of(it, now, stamp))
+                .collect();
+        }
     }
 }

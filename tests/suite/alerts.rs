@@ -368,7 +368,8 @@ fn an_open_limit_is_the_same_alert_under_the_next_supervisor() {
         let mut limits = bot["limits"].as_array().unwrap().iter();
         limits.find(|it| it["what"] == "open_files").unwrap()["level"].clone()
     };
-    assert_eq!(level(), "max");
+    // A word may come before the snapshot that it is about.
+    wait_until("it is shown", &home, || level() == "max");
     home.kill_supervisor();
     home.ok(&["start"]);
     wait_until("it is measured again", &home, || {

@@ -278,29 +278,33 @@ fn a_warning_and_a_recovery_are_told_and_change_nothing_else() {
     assert_eq!((simulation.run("shop"), simulation.world().audited.len()), (run, 0));
 }
 
-#[test]
-fn the_reason_names_every_limit_that_is_passed_until_it_is_left() {
-    let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
-    let run = simulation.run("shop");
-    let standing = |measure, level, why: Option<&str>| Standing {
+fn standing(measure: Measure, level: Level, why: Option<&str>) -> Standing {
+    Standing {
         measure,
         warn: Some(8.0),
         max: Some(10.0),
         level,
         since: why.map(|_| Moment(1_000_000_000)),
         why: why.map(str::to_owned),
-    };
-    let look = |standings| {
-        let (bot, run) = (id_of("shop"), run.clone());
-        let (usage, changes) = (Usage::default(), Vec::new());
-        News::Sampled(vec![Sample {
-            bot,
-            run,
-            usage,
-            standings,
-            changes,
-        }])
-    };
+    }
+}
+
+/// A pass of the sampler that found `shop` so.
+fn looked(run: &RunId, standings: Vec<Standing>) -> News {
+    News::Sampled(vec![Sample {
+        bot: id_of("shop"),
+        run: run.clone(),
+        usage: Usage::default(),
+        standings,
+        changes: Vec::new(),
+    }])
+}
+
+#[test]
+fn the_reason_names_every_limit_that_is_passed_until_it_is_left() {
+    let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
+    let run = simulation.run("shop");
+    let look = |standings| looked(&run, standings);
     simulation.hear(look(vec![
         standing(Measure::Memory, Level::Warn, Some("memory is high")),
         standing(Measure::Threads, Level::Max, Some("too many threads")),
@@ -323,30 +327,6 @@ fn the_reason_names_every_limit_that_is_passed_until_it_is_left() {
             ("cpu", "ok", None)
         ]
     );
-    // The next supervisor shows it at once and hands it to its sampler; only a limit that is changed begins anew.
-    let mut world = simulation.supervisor.host;
-    world.pace.sampling_period = Some(seconds(5));
-    world.lose_supervisor();
-    let mut simulation = Simulation::of(world);
-    let adopted = &simulation.supervisor.host.usage_targets[0];
-    assert_eq!((&adopted.run, adopted.standings.len()), (&run, 3));
-    assert_eq!(
-        (adopted.standings[1].level, adopted.standings[1].since),
-        (Level::Max, Some(Moment(1_000_000_000)))
-    );
-    simulation.pass(millis(200));
-    assert_eq!(
-        (simulation.status("shop").reason, simulation.status("shop").limits),
-        (line.reason, line.limits)
-    );
-    let spec = simulation.world().configured.as_mut().unwrap()[0]
-        .spec
-        .as_mut()
-        .unwrap();
-    spec.limits.memory.max = Some(1e9);
-    simulation.hear(News::Reload);
-    simulation.pass(millis(200));
-    assert_eq!(simulation.status("shop").reason.as_deref(), Some("too many threads"));
     simulation.hear(look(vec![standing(Measure::Memory, Level::Ok, None)]));
     simulation.pass(seconds(1));
     assert_eq!(simulation.status("shop").reason, None);
@@ -362,6 +342,46 @@ fn the_reason_names_every_limit_that_is_passed_until_it_is_left() {
         (simulation.status("shop").reason, simulation.status("shop").limits),
         (None, vec![])
     );
+}
+
+#[test]
+fn an_adopted_run_stands_to_its_limits_as_it_did() {
+    let mut simulation = Simulation::steady(vec![bot("shop", 1)]);
+    let run = simulation.run("shop");
+    simulation.hear(looked(
+        &run,
+        vec![
+            standing(Measure::Memory, Level::Warn, Some("memory is high")),
+            standing(Measure::Threads, Level::Max, Some("too many threads")),
+        ],
+    ));
+    simulation.pass(seconds(1));
+    let line = simulation.status("shop");
+    // The next supervisor shows it at once and hands it to its sampler.
+    let mut world = simulation.supervisor.host;
+    world.pace.sampling_period = Some(seconds(5));
+    world.lose_supervisor();
+    let mut simulation = Simulation::of(world);
+    let adopted = &simulation.supervisor.host.usage_targets[0];
+    assert_eq!((&adopted.run, adopted.standings.len()), (&run, 2));
+    assert_eq!(
+        (adopted.standings[1].level, adopted.standings[1].since),
+        (Level::Max, Some(Moment(1_000_000_000)))
+    );
+    simulation.pass(millis(200));
+    assert_eq!(
+        (simulation.status("shop").reason, simulation.status("shop").limits),
+        (line.reason, line.limits)
+    );
+    let spec = simulation.world().configured.as_mut().unwrap()[0]
+        .spec
+        .as_mut()
+        .unwrap();
+    // Only a limit that is changed begins anew.
+    spec.limits.memory.max = Some(1e9);
+    simulation.hear(News::Reload);
+    simulation.pass(millis(200));
+    assert_eq!(simulation.status("shop").reason.as_deref(), Some("too many threads"));
 }
 
 #[test]
