@@ -384,6 +384,9 @@ fn events_are_chosen_by_time_and_name() {
     assert!(names(&["--since", "1h"]).len() >= 5);
     assert_eq!(names(&["--since", "1h", "--until", "30m"]), [""; 0]);
     assert_eq!(names(&["--since", "1h", "-n", "2"]).len(), 2);
+    home.run(&["events", "--since", "2999-01-01T00:00:00Z"])
+        .code(2)
+        .one_line(&["--since", "2999", "past"]);
     home.run(&["events", "shoq"])
         .code(4)
         .one_line(&["shoq", "nearest is shop"]);
