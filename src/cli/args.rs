@@ -222,6 +222,9 @@ pub enum Verb {
     /// the inbox, to a sixteenth, and for a longer time the worst of the short ones stands. Messages are counted by
     /// file, without those of highest priority, which the supervisor's own questions have.
     ///
+    /// The table is in short figures: up% is the uptime, rst and /day the restarts, mttr the recovery, mem and max the
+    /// memory now and at most, in units of 1024, err the errors. --json and --csv have them in full.
+    ///
     /// How long all of that is kept stands in multibot.yaml(5), under history.
     #[command(after_long_help = examples::text("metrics"))]
     Metrics(Metrics),
