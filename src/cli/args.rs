@@ -217,7 +217,8 @@ pub enum Verb {
     /// gives good reason for one. Works with and without a supervisor.
     ///
     /// Uptime is the share of the time in which the bot was wanted up; time in which no supervisor looked does not
-    /// count. Recovery is the mean time from a failure until the bot was running again. p95 is the time from the post
+    /// count. Where events of the bot are kept no more, uptime and restarts come from what was measured, and failures
+    /// and recovery are those of the events that are left. Recovery is the mean time from a failure until the bot was running again. p95 is the time from the post
     /// of a message until the bot was done with it that 95 of 100 messages kept; it is taken when the message leaves
     /// the inbox, to a sixteenth, and for a longer time the worst of the short ones stands. Messages are counted by
     /// file, without those of highest priority, which the supervisor's own questions have.

@@ -197,6 +197,35 @@ fn failures_restarts_and_recovery_are_counted() {
     );
 }
 
+/// A retention that is shorter than a run, or a neighbour that fills the history, takes the events of a bot and not
+/// what was measured of it.
+#[test]
+fn a_bot_whose_events_are_gone_keeps_its_uptime_and_restarts() {
+    let home = Home::new();
+    home.create("shop", SLEEPER);
+    measured(&home, "shop", 60, (1..60).rev().map(|minute| minute * 60), |_| MIB);
+    let change = |sql: &str| database(&home).execute(sql, []).unwrap();
+    change("DELETE FROM process_events");
+    let shop = |home: &Home| metrics(home, &["shop", "--since", "2h"])["bot"].clone();
+    assert_eq!(shop(&home)["uptime_percent"], 100.0);
+    let last_ten = "at > (SELECT MAX(at) FROM process_metrics) - 600000";
+    assert_eq!(
+        change(&format!(
+            "UPDATE process_metrics SET up = 6, restarts = 1 WHERE {last_ten}"
+        )),
+        10
+    );
+    let shop = shop(&home);
+    assert_eq!(
+        (&shop["restarts"], &shop["failures"]),
+        (&10.into(), &0.into()),
+        "{shop}"
+    );
+    // Half of ten minutes of 59.
+    let uptime = shop["uptime_percent"].as_f64().unwrap();
+    assert!((uptime - 100.0 * 54.0 / 59.0).abs() < 0.1, "{shop}");
+}
+
 #[test]
 fn messages_and_errors_are_counted_and_timed() {
     let home = Home::with_settings(SAMPLED);
