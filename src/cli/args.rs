@@ -238,6 +238,9 @@ pub enum Verb {
     /// Critical is that no supervisor runs, or that a bot which is wanted up is failed, held, unhealthy, down or at
     /// the end of a limit. A warning is that one waits to be restarted, takes long to start, is not ready, comes near
     /// a limit or has open alerts, or that many messages wait. A bot that was stopped on purpose spoils nothing.
+    ///
+    /// Five troubles are told at the most, the worst ones, and how many more there are. While most bots fail together
+    /// that is critical and told first, and the bots that wait for its end are not told one by one.
     #[command(after_long_help = examples::text("check"))]
     Check(Check),
 
