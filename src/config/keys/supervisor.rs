@@ -79,7 +79,11 @@ pub const SUPERVISOR_KEYS: &[Key] = &[
         "history.max_size",
         Kind::Size { min: 1 << 20 },
         Some("1GiB"),
-        "Size that the database may reach; past it the oldest history is dropped, that of single passes first.",
+        "Size that the pages in use of the database may reach; past it the oldest measurements are dropped, those of \
+         single passes first, then those of minutes and of hours, and then the oldest events. That is looked at each \
+         minute. Its file is then cut to this size too; one that an earlier version created keeps its size and fills \
+         free pages first. The write-ahead log beside it (multibot.db-wal) is not counted: it is cut to 4 MiB, and may \
+         be longer while a program reads the database for long.",
     ),
     key(
         "log.level",
