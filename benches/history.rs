@@ -29,7 +29,7 @@ fn main() {
     let now = Stamp(jiff::Timestamp::now().as_microsecond());
     fill(&store, &ids, now, hours);
     let raw = (hours * 720 * bots) as u64;
-    let used = store.metrics().used_bytes().expect("a size");
+    let used = store.used_bytes().expect("a size");
     println!(
         "  size                       {:8.1} MiB  ({} bytes a row of one pass, minutes and hours included)",
         used as f64 / f64::from(1 << 20),
@@ -103,6 +103,7 @@ fn fill(store: &Store, ids: &[BotId], now: Stamp, hours: usize) {
                 store.metrics().sum_up(at).expect("summed up");
                 store.metrics().drop_old(&retention, at).expect("dropped");
                 store.metrics().drop_surplus(retention.size_max).expect("dropped");
+                store.give_back(retention.size_max).expect("given back");
             });
             upkeeps.push(upkeep.0);
         }

@@ -217,10 +217,14 @@ pub enum Verb {
     /// gives good reason for one. Works with and without a supervisor.
     ///
     /// Uptime is the share of the time in which the bot was wanted up; time in which no supervisor looked does not
-    /// count. Recovery is the mean time from a failure until the bot was running again. p95 is the time from the post
+    /// count. Where events of the bot are kept no more, uptime and restarts come from what was measured, and failures
+    /// and recovery are those of the events that are left. Recovery is the mean time from a failure until the bot was running again. p95 is the time from the post
     /// of a message until the bot was done with it that 95 of 100 messages kept; it is taken when the message leaves
     /// the inbox, to a sixteenth, and for a longer time the worst of the short ones stands. Messages are counted by
     /// file, without those of highest priority, which the supervisor's own questions have.
+    ///
+    /// The table is in short figures: up% is the uptime, rst and /day the restarts, mttr the recovery, mem and max the
+    /// memory now and at most, in units of 1024, err the errors. --json and --csv have them in full.
     ///
     /// How long all of that is kept stands in multibot.yaml(5), under history.
     #[command(after_long_help = examples::text("metrics"))]
@@ -234,6 +238,9 @@ pub enum Verb {
     /// Critical is that no supervisor runs, or that a bot which is wanted up is failed, held, unhealthy, down or at
     /// the end of a limit. A warning is that one waits to be restarted, takes long to start, is not ready, comes near
     /// a limit or has open alerts, or that many messages wait. A bot that was stopped on purpose spoils nothing.
+    ///
+    /// Five troubles are told at the most, the worst ones, and how many more there are. While most bots fail together
+    /// that is critical and told first, and the bots that wait for its end are not told one by one.
     #[command(after_long_help = examples::text("check"))]
     Check(Check),
 

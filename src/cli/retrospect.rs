@@ -14,7 +14,7 @@ use crate::model::fact::Fact;
 use crate::model::metric::{MetricRow, Resolution};
 use crate::model::units::Stamp;
 use crate::monitor::advice::{Advice, Evidence, advise};
-use crate::monitor::availability::{Availability, Spans, availability};
+use crate::monitor::availability::{Availability, judge};
 use crate::store::Store;
 
 /// One bot over the time that was asked for. Fields are documented in multibot-json(7) and only ever added.
@@ -104,8 +104,8 @@ pub(super) fn look_back(
         let (rows, day, week) = (take(&mut rows), take(&mut day), take(&mut week));
         let mut told: Vec<Fact> = store.events().last_state(bot, facts_from)?.into_iter().collect();
         told.extend(facts.remove(bot).unwrap_or_default());
-        let was_there = judge(&told, &rows, time);
-        let was_there_in_week = judge(&told, &week, week_ago);
+        let was_there = judge(&told, &rows, time.from, time.to);
+        let was_there_in_week = judge(&told, &week, week_ago.from, week_ago.to);
         let evidence = Evidence {
             day: if is_day { &rows } else { &day },
             week: &week,
@@ -132,16 +132,6 @@ fn by_bot<T>(all: Vec<T>, bot_of: impl Fn(&T) -> BotId) -> BTreeMap<BotId, Vec<T
         sorted.entry(bot_of(&one)).or_default().push(one);
     }
     sorted
-}
-
-/// Where nothing was ever measured, all of the time counts as seen.
-fn judge(facts: &[Fact], rows: &[MetricRow], time: Time) -> Availability {
-    let observed = if rows.is_empty() {
-        Spans::whole(time.from, time.to)
-    } else {
-        Spans::observed(rows, time.to)
-    };
-    availability(facts, &observed, time.from, time.to)
 }
 
 /// The bytes that a bot may use; None where no limit is set, or the bot's settings make no sense.

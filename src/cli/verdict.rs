@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::bot::State;
 use crate::model::units::{Stamp, show_duration};
 use crate::output::visible;
-use crate::supervisor::snapshot::{BotStatus, LimitStatus, Snapshot, Stage};
+use crate::supervisor::snapshot::{BotStatus, LimitStatus, Outage, Snapshot, Stage};
 
 /// How bad it is. The numbers are the exit codes that monitoring systems know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,29 +119,30 @@ pub(super) fn judge(snapshot: &Snapshot, named: &[String], bounds: &Bounds, now:
     }
     let is_meant = |bot: &&BotStatus| named.is_empty() || named.contains(&bot.id);
     let bots: Vec<&BotStatus> = snapshot.bots.iter().filter(is_meant).collect();
+    let outage = snapshot.supervisor.outage.as_ref();
     let mut troubles: Vec<(Level, String)> = bots
         .iter()
+        .filter(|bot| outage.is_none_or(|outage| !is_explained(bot, outage)))
         .flat_map(|bot| troubles_of(bot, bounds, now))
         .map(|trouble| (trouble.level, format!("{}: {}", trouble.bot, trouble.what)))
         .collect();
-    if let Some(outage) = &snapshot.supervisor.outage {
-        let what = format!("{} of {} bots fail together", outage.failing, outage.of);
-        troubles.push((Level::Critical, what));
+    if let Some(outage) = outage {
+        let platform = outage.platform.as_deref().map(|word| format!("{word} "));
+        let (failing, of, platform) = (outage.failing, outage.of, platform.unwrap_or_default());
+        let what = format!("{failing} of {of} {platform}bots fail together");
+        troubles.insert(0, (Level::Critical, what));
     }
     if named.is_empty() {
         troubles.extend(trouble_of_home(snapshot));
     }
-    // The worst first, and otherwise in the order of the bots.
+    // The worst first, an outage before all, and otherwise in the order of the bots.
     troubles.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
     let wanted: Vec<&&BotStatus> = bots.iter().filter(|bot| is_wanted(bot)).collect();
     let running = wanted.iter().filter(|bot| bot.state == State::Running.word()).count();
     let count = format!("{running} of {} wanted bots running", wanted.len());
     let text = match troubles.is_empty() {
         true => count,
-        false => {
-            let told: Vec<&str> = troubles.iter().map(|(_, what)| what.as_str()).collect();
-            format!("{} ({count})", told.join(", "))
-        }
+        false => format!("{} ({count})", clauses(&troubles)),
     };
     let figures = if named.is_empty() {
         totals(&bots, running, wanted.len(), snapshot)
@@ -171,6 +172,33 @@ fn trouble_of_home(snapshot: &Snapshot) -> Option<(Level, String)> {
         .map(String::as_str)
         .collect();
     (!texts.is_empty()).then(|| (level, texts.join(", ")))
+}
+
+/// Clauses of one line: a monitoring system cuts a long one, and the figures behind it are lost.
+const CLAUSES_MAX: usize = 5;
+
+fn clauses(troubles: &[(Level, String)]) -> String {
+    let told: Vec<&str> = troubles
+        .iter()
+        .take(CLAUSES_MAX)
+        .map(|(_, what)| what.as_str())
+        .collect();
+    let told = told.join(", ");
+    match troubles.len().saturating_sub(CLAUSES_MAX) {
+        0 => told,
+        more => format!("{told} and {more} more"),
+    }
+}
+
+/// Whether an outage says all that there is to say of a bot: it is down, and comes back when the outage is over. One
+/// that has failed for good or is held does not.
+fn is_explained(bot: &BotStatus, outage: &Outage) -> bool {
+    let comes_back = matches!(
+        State::from_word(&bot.state),
+        Some(State::Starting | State::Unhealthy | State::Stopping | State::Backoff)
+    );
+    let is_of = outage.platform.as_ref().is_none_or(|word| bot.platform == *word);
+    is_wanted(bot) && comes_back && is_of
 }
 
 struct Trouble<'a> {
@@ -307,7 +335,7 @@ fn figures_of(bot: &BotStatus, bounds: &Bounds, now: Stamp) -> Vec<Figure> {
 mod tests {
     use super::*;
     use crate::run::identity::Identity;
-    use crate::supervisor::snapshot::{Outage, SNAPSHOT_VERSION, Supervisor};
+    use crate::supervisor::snapshot::{SNAPSHOT_VERSION, Supervisor};
 
     const NOW: Stamp = Stamp(1_700_000_000_000_000);
 
@@ -499,21 +527,57 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_comes_first_and_all_are_told() {
+    fn the_worst_comes_first_and_few_are_told() {
         let text = said(&[bot("a", "backoff"), bot("b", "running"), bot("c", "held")]);
         let line = "MULTIBOT CRITICAL - c: held, a: backoff (1 of 3 wanted bots running)";
         assert_eq!(text, (2, line.to_owned()));
         assert_eq!(said(&[]), (0, "MULTIBOT OK - 0 of 0 wanted bots running".to_owned()));
-        let mut together = snapshot(&[bot("a", "running")]);
-        together.supervisor.outage = Some(Outage {
-            since: 0,
-            failing: 9,
-            of: 10,
-        });
-        assert!(
-            judge(&together, &[], &bounds(), NOW)
-                .line()
-                .contains("9 of 10 bots fail together")
+        let named = |count: usize, state| (0..count).map(|n| bot(&format!("b{n}"), state)).collect::<Vec<_>>();
+        let five = "MULTIBOT CRITICAL - b0: held, b1: held, b2: held, b3: held, b4: held";
+        assert_eq!(
+            said(&named(5, "held")).1,
+            format!("{five} (0 of 5 wanted bots running)")
+        );
+        let hundred = format!("{five} and 95 more (0 of 100 wanted bots running)");
+        assert_eq!(said(&named(100, "held")).1, hundred);
+    }
+
+    #[test]
+    fn an_outage_is_told_instead_of_the_bots_that_it_explains() {
+        let of = |platform: &str, status: BotStatus| BotStatus {
+            platform: platform.to_owned(),
+            // What it has open, and what waits, is due to it as well.
+            alerts: 1,
+            alert_level: Some("warning".to_owned()),
+            inbox_new: Some(1001),
+            ..status
+        };
+        let mut bots = vec![
+            of("telegram", bot("a", "backoff")),
+            of("telegram", bot("b", "unhealthy")),
+            of("telegram", bot("c", "starting")),
+            bot("d", "running"),
+        ];
+        let line = |bots: &[BotStatus], platform: Option<&str>| {
+            let mut snapshot = snapshot(bots);
+            snapshot.supervisor.outage = Some(Outage {
+                since: 0,
+                platform: platform.map(str::to_owned),
+                failing: 3,
+                of: 4,
+            });
+            let verdict = judge(&snapshot, &[], &bounds(), NOW);
+            assert_eq!(verdict.level, Level::Critical);
+            verdict.line().split_once(" | ").unwrap().0.to_owned()
+        };
+        let told = "MULTIBOT CRITICAL - 3 of 4 bots fail together (1 of 4 wanted bots running)";
+        assert_eq!(line(&bots, None), told);
+        // Nothing of the outage: what does not come back by itself, and the bots of another platform.
+        bots.extend([bot("e", "failed"), bot("f", "held"), bot("g", "backoff")]);
+        assert_eq!(
+            line(&bots, Some("telegram")),
+            "MULTIBOT CRITICAL - 3 of 4 telegram bots fail together, e: failed, f: held, g: backoff \
+             (1 of 7 wanted bots running)"
         );
     }
 

@@ -58,6 +58,8 @@ pub(super) struct SupervisorView {
 #[derive(Debug, Serialize)]
 pub(super) struct OutageView {
     pub since: String,
+    /// Whose bots fail; null for those of all.
+    pub platform: Option<String>,
     pub failing: u32,
     pub of: u32,
 }
@@ -229,6 +231,7 @@ pub(super) fn view_of(client: &Client, snapshot: &Snapshot, now: Stamp) -> View 
             disk_free_bytes: snapshot.supervisor.disk_free_bytes,
             outage: snapshot.supervisor.outage.as_ref().map(|outage| OutageView {
                 since: show_ms(outage.since),
+                platform: outage.platform.clone(),
                 failing: outage.failing,
                 of: outage.of,
             }),

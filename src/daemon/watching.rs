@@ -28,6 +28,7 @@ fn news_of(feedback: Feedback) -> News {
         Feedback::Outage(found) => News::Outage(found.map(|(outage, restart_delay)| Trouble {
             outage: snapshot::Outage {
                 since: outage.since.unix_ms(),
+                platform: outage.platform,
                 failing: outage.failing,
                 of: outage.of,
             },

@@ -130,7 +130,7 @@ pub struct Retention {
     pub minute: Duration,
     pub hour: Duration,
     pub events: Duration,
-    /// Bytes that the database may use; past them the oldest goes, raw rows first.
+    /// Bytes of the database that may be in use; past them the oldest goes, raw rows first.
     pub size_max: u64,
 }
 

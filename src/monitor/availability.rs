@@ -128,8 +128,24 @@ impl Standing {
     }
 }
 
-/// Judges one bot by its facts, oldest first, from `from` to `to`. Facts before `from` only tell how it was then.
-pub fn availability(facts: &[Fact], observed: &Spans, from: Stamp, to: Stamp) -> Availability {
+/// Judges one bot from `from` to `to`: by its facts, oldest first, and before the first of them, where older ones were
+/// forgotten, by what was measured. Facts before `from` only tell how it was then.
+pub fn judge(facts: &[Fact], rows: &[MetricRow], from: Stamp, to: Stamp) -> Availability {
+    // Where nothing was ever measured, all of the time counts as seen.
+    let observed = if rows.is_empty() {
+        Spans::whole(from, to)
+    } else {
+        Spans::observed(rows, to)
+    };
+    let mut found = availability(facts, &observed, from, to);
+    let first = facts.iter().find(|fact| State::from_word(&fact.name).is_some());
+    let known_from = first.map_or(to, |fact| fact.at.min(to));
+    found.add_measured(rows, &observed, from, known_from);
+    found
+}
+
+/// Facts alone, of which the state before the first one is unknown.
+fn availability(facts: &[Fact], observed: &Spans, from: Stamp, to: Stamp) -> Availability {
     let mut found = Availability::default();
     let (mut standing, mut since) = (Standing::Unknown, from);
     let mut last_state: Option<State> = None;
@@ -171,6 +187,29 @@ pub fn availability(facts: &[Fact], observed: &Spans, from: Stamp, to: Stamp) ->
 }
 
 impl Availability {
+    /// Adds the time from `from` to `to`, shared as the passes in it were: those that found it wanted, and running.
+    fn add_measured(&mut self, rows: &[MetricRow], observed: &Spans, from: Stamp, to: Stamp) {
+        let inside: Vec<&MetricRow> = rows.iter().filter(|row| row.at >= from && row.at < to).collect();
+        let sum = |value: fn(&MetricRow) -> u64| inside.iter().map(|row| value(row)).sum::<u64>();
+        let (samples, wanted, up) = (sum(|row| row.samples), sum(|row| row.wanted), sum(|row| row.up));
+        if samples == 0 {
+            return;
+        }
+        let seen = observed.overlap(from, to);
+        let share = |count: u64| seen.mul_f64(count.min(samples) as f64 / samples as f64);
+        self.wanted += share(wanted);
+        self.up += share(up);
+        // A minute or an hour that goes on past `to` holds restarts of which there are facts.
+        let restarts: u64 = inside
+            .iter()
+            .filter(|row| end_of(row) <= to)
+            .map(|row| row.restarts)
+            .sum();
+        self.restarts = self
+            .restarts
+            .saturating_add(u32::try_from(restarts).unwrap_or(u32::MAX));
+    }
+
     fn add(&mut self, standing: Standing, length: Duration) {
         match standing {
             Standing::Unknown | Standing::Off => {}
@@ -315,6 +354,62 @@ mod tests {
         };
         assert_eq!((day.uptime_percent(), day.restarts_per_day()), (Some(25.0), Some(6.0)));
         assert_eq!(day.mean_time_to_recovery(), Some(Duration::from_millis(2500)));
+    }
+
+    /// A pass each 5 s, down for 100 s from 500 on, with two restarts.
+    fn measured() -> Vec<MetricRow> {
+        let row = |n: i64| {
+            let is_up = !(100..120).contains(&n);
+            MetricRow {
+                wanted: 1,
+                up: u64::from(is_up),
+                restarts: u64::from(n == 105 || n == 119),
+                ..MetricRow::of_pass(at(n * 5), "shop".parse().unwrap(), State::Running)
+            }
+        };
+        (0..=200).map(row).collect()
+    }
+
+    #[test]
+    fn what_was_measured_counts_where_facts_are_missing() {
+        let rows = measured();
+        let judged = |told: &[(i64, &str)]| {
+            let found = judge(&facts(told), &rows, at(0), at(1000));
+            (found.wanted.as_secs(), found.up.as_secs(), found.restarts)
+        };
+        // None are left, or only such as say nothing of the state.
+        assert_eq!(judged(&[]), (1000, 900, 2));
+        assert_eq!(judged(&[(700, "connected")]), (1000, 900, 2));
+        // The older ones are forgotten: of the time up to the first one that is left the passes tell.
+        let left = [(700, "running"), (800, "exited"), (800, "starting"), (850, "running")];
+        assert_eq!(judged(&left), (1000, 850, 3));
+        // All are there: the passes add nothing.
+        let all = [(-50, "running"), (500, "exited"), (500, "starting"), (600, "running")];
+        assert_eq!(judged(&all), (1000, 900, 1));
+        // One that was not wanted has no uptime.
+        let off: Vec<MetricRow> = (0..10)
+            .map(|n| MetricRow::of_pass(at(n * 5), "shop".parse().unwrap(), State::Stopped))
+            .collect();
+        assert_eq!(judge(&[], &off, at(0), at(45)).uptime_percent(), None);
+        assert_eq!(judge(&[], &[], at(0), at(45)), Availability::default());
+    }
+
+    #[test]
+    fn coarse_rows_tell_of_the_time_before_the_first_fact() {
+        let row = |minute: i64| MetricRow {
+            resolution: Resolution::Minute,
+            samples: 12,
+            wanted: 12,
+            up: if minute == 5 { 6 } else { 12 },
+            restarts: 1,
+            ..MetricRow::of_pass(at(minute * 60), "shop".parse().unwrap(), State::Running)
+        };
+        let rows: Vec<MetricRow> = (0..10).map(row).collect();
+        let found = judge(&[], &rows, at(0), at(600));
+        assert_eq!((found.wanted.as_secs(), found.up.as_secs()), (600, 570));
+        assert_eq!(found.restarts, 10);
+        // The minute in which the first fact lies has its restarts in facts.
+        assert_eq!(judge(&facts(&[(570, "running")]), &rows, at(0), at(600)).restarts, 9);
     }
 
     #[test]

@@ -79,6 +79,37 @@ pub fn uncoloured(text: &str) -> String {
     plain
 }
 
+/// `text` in lines of at most `width` letters, broken between words; all but the first are indented by `indent`. A
+/// figure stays with the word behind it, which is its unit. A word that is longer than a line has one of its own.
+pub fn wrapped(text: &str, width: usize, indent: usize) -> String {
+    let mut lines: Vec<String> = vec![String::new()];
+    let mut words = text.split(' ').peekable();
+    while let Some(word) = words.next() {
+        let mut part = word.to_owned();
+        let mut ends_in_figure = is_figure(word);
+        while let Some(unit) = words.next_if(|_| ends_in_figure) {
+            part = format!("{part} {unit}");
+            ends_in_figure = is_figure(unit);
+        }
+        let Some(line) = lines.last_mut() else { break };
+        if line.is_empty() {
+            line.push_str(&part);
+        } else if line.chars().count() + 1 + part.chars().count() <= width {
+            line.push(' ');
+            line.push_str(&part);
+        } else {
+            lines.push(format!("{}{part}", " ".repeat(indent)));
+        }
+    }
+    lines.join("\n")
+}
+
+/// `5.0` or `(3`, and not `12:30,` or `85%`, which need no unit.
+fn is_figure(word: &str) -> bool {
+    let number = word.trim_start_matches(['(', '-']);
+    !number.is_empty() && number.chars().all(|letter| letter.is_ascii_digit() || letter == '.')
+}
+
 /// Marks that have no width and change how their neighbours are read. The joiners of emoji and of
 /// some scripts are not among them.
 fn is_format(letter: char) -> bool {
@@ -104,6 +135,33 @@ fn write_lines(stream: &mut impl Write, text: &str) -> io::Result<()> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn lines_break_between_words_and_never_inside_a_figure() {
+        let text = "* shop: memory grows 4.0 MiB/h, its limit of 512.0 MiB is reached in about 28 h";
+        for (width, expected) in [
+            (100, text.to_owned()),
+            (
+                48,
+                "* shop: memory grows 4.0 MiB/h, its limit of\n  512.0 MiB is reached in about 28 h".to_owned(),
+            ),
+            (
+                52,
+                "* shop: memory grows 4.0 MiB/h, its limit of\n  512.0 MiB is reached in about 28 h".to_owned(),
+            ),
+        ] {
+            assert_eq!(wrapped(text, width, 2), expected, "{width}");
+        }
+        for width in 0..100 {
+            let shown = wrapped(text, width, 2);
+            assert_eq!(shown.replace("\n  ", " "), text);
+            for figure in ["4.0 MiB/h,", "512.0 MiB", "28 h"] {
+                assert!(shown.contains(figure), "{figure} at {width}: {shown}");
+            }
+            let fits = |line: &str| line.len() <= width || line.trim_start().split(' ').count() <= 2;
+            assert!(shown.lines().all(fits), "{width}: {shown}");
+        }
+    }
 
     #[test]
     fn every_text_ends_with_exactly_one_line_end() {

@@ -153,7 +153,7 @@ fn is_utf8(env: &impl Fn(&str) -> Option<OsString>) -> bool {
 
 #[cfg(test)]
 impl Style {
-    pub(super) fn of_terminal(width: u16) -> Style {
+    pub(crate) fn of_terminal(width: u16) -> Style {
         Style {
             has_colour: true,
             width: Some(width),

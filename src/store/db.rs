@@ -16,6 +16,8 @@ use crate::model::bot::BotId;
 
 /// Two writers need milliseconds each; who waits longer than this has met a stuck program.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Size to which the write-ahead log is cut when it begins anew: a few times what it has between two checkpoints.
+const LOG_BYTES_MAX: u64 = 4 << 20;
 /// Each attempt waits for the writer that was in the way, so a few outlast any crowd.
 const WAL_ATTEMPTS: u32 = 20;
 
@@ -236,7 +238,10 @@ impl Store {
         // Overwritten pages keep nothing of a token that was replaced.
         store.batch(
             doing,
-            &format!("PRAGMA synchronous = {synchronous}; PRAGMA secure_delete = {secure_delete}"),
+            &format!(
+                "PRAGMA synchronous = {synchronous}; PRAGMA secure_delete = {secure_delete}; \
+                 PRAGMA journal_size_limit = {LOG_BYTES_MAX}"
+            ),
         )?;
         Ok(store)
     }

@@ -3,6 +3,7 @@
 use rusqlite::{Row, params};
 
 use super::db::bot_id;
+use super::room::drop_step;
 use super::{Error, Store};
 use crate::model::bot::{BotId, RunId};
 use crate::model::fact::Fact;
@@ -32,6 +33,8 @@ pub struct Numbered {
 
 const STATES: &str =
     "'adopting', 'stopped', 'starting', 'running', 'unhealthy', 'stopping', 'backoff', 'failed', 'held'";
+/// Most facts with their places in the indexes take less than this, so that a step seldom drops too much.
+const FACT_BYTES: u64 = 400;
 const FACT: &str = "at, bot, run_id, name, detail, id";
 const MATCHES: &str = "(?1 IS NULL OR bot = ?1) AND (?2 IS NULL OR at >= ?2) AND (?3 IS NULL OR at < ?3) \
     AND (?4 IS NULL OR name = ?4)";
@@ -148,6 +151,24 @@ impl Events<'_> {
         let sql = "DELETE FROM process_events WHERE id IN (SELECT id FROM process_events ORDER BY id LIMIT ?1)";
         self.store
             .transaction(|store| store.execute("drop events", sql, [count_max]))
+    }
+
+    /// Forgets the oldest facts until no more than `size_max` bytes of the database are in use or none is left;
+    /// returns how many went.
+    pub fn drop_surplus(&self, size_max: u64) -> Result<usize, Error> {
+        let mut dropped = 0;
+        loop {
+            let surplus = self.store.used_bytes()?.saturating_sub(size_max);
+            if surplus == 0 {
+                return Ok(dropped);
+            }
+            let count = u32::try_from(drop_step(surplus, FACT_BYTES)).unwrap_or(u32::MAX);
+            let gone = self.drop_oldest(count)?;
+            if gone == 0 {
+                return Ok(dropped);
+            }
+            dropped += gone;
+        }
     }
 
     /// Forgets what is older than `before`, and the oldest of what is more than `keep_max`. Returns

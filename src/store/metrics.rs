@@ -8,6 +8,7 @@ use rusqlite::types::Value;
 use rusqlite::{Row, params, params_from_iter};
 
 use super::db::{bad_value, bot_id};
+use super::room::drop_step;
 use super::{Error, Store};
 use crate::model::bot::{BotId, State};
 use crate::model::metric::{MetricRow, Resolution, Retention};
@@ -54,6 +55,8 @@ FROM process_metrics WHERE resolution = ?1 AND at >= ?3 AND at < ?4 GROUP BY bot
 
 /// Rows of so long a time are dropped in one transaction, so that nobody waits for the lock.
 const DROP_MS: i64 = 15 * 60 * 1000;
+/// A row takes less than this: dropping as many as a surplus holds of them never drops too much.
+const ROW_BYTES: u64 = 200;
 
 impl Metrics<'_> {
     /// Adds the rows of one pass or several, all or none.
@@ -166,29 +169,33 @@ impl Metrics<'_> {
         Ok(dropped)
     }
 
-    /// Drops the oldest rows, the finest first, until the database is no larger than `size_max` bytes or no row is
-    /// left; returns how many.
+    /// Drops the oldest rows, the finest first, until no more than `size_max` bytes of the database are in use or no
+    /// row is left; returns how many. A pass, a minute or an hour goes as a whole, and little more than must go.
     pub fn drop_surplus(&self, size_max: u64) -> Result<usize, Error> {
         let mut dropped = 0;
         for resolution in Resolution::ALL {
-            // A coarse row stands for a longer time.
-            let step = DROP_MS.max(resolution.seconds() * 1000);
-            while self.used_bytes()? > size_max {
-                let Some(oldest) = self.oldest(resolution)? else { break };
-                dropped += self.drop_before(resolution, oldest.saturating_add(step))?;
+            loop {
+                let surplus = self.store.used_bytes()?.saturating_sub(size_max);
+                if surplus == 0 {
+                    return Ok(dropped);
+                }
+                let gone = self.drop_first(resolution, drop_step(surplus, ROW_BYTES))?;
+                if gone == 0 {
+                    break;
+                }
+                dropped += gone;
             }
         }
         Ok(dropped)
     }
 
-    /// Bytes of the database that hold something; its file never shrinks, and fills what became free first.
-    pub fn used_bytes(&self) -> Result<u64, Error> {
-        let sql = "SELECT (page_count - freelist_count) * page_size \
-                   FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
-        let used = self
-            .store
-            .row("measure the database", sql, [], |row| row.get::<_, i64>(0))?;
-        Ok(used.and_then(|used| u64::try_from(used).ok()).unwrap_or(0))
+    fn drop_first(&self, resolution: Resolution, count: u64) -> Result<usize, Error> {
+        let sql = "DELETE FROM process_metrics WHERE resolution = ?1 AND at <= COALESCE(\
+                   (SELECT at FROM process_metrics WHERE resolution = ?1 ORDER BY at, bot LIMIT 1 OFFSET ?2 - 1), \
+                   (SELECT MAX(at) FROM process_metrics WHERE resolution = ?1))";
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.store
+            .transaction(|store| store.execute("drop old measurements", sql, [resolution.seconds(), count]))
     }
 
     fn drop_before(&self, resolution: Resolution, before: i64) -> Result<usize, Error> {

@@ -19,6 +19,7 @@ mod events;
 mod file;
 mod metrics;
 mod passage;
+mod room;
 mod schema;
 
 pub use alerts::Alerts;

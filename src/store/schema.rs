@@ -251,6 +251,8 @@ pub(super) fn create_if_empty(store: &Store, migrations: &[Migration]) -> Result
     if version(store)? != Version(0) {
         return Ok(());
     }
+    // Only an empty file takes it: its free pages can be given back without writing all of it anew.
+    store.batch("create the database", "PRAGMA auto_vacuum = INCREMENTAL")?;
     store.transaction(|store| {
         // Another program may have been faster.
         if version(store)? != Version(0) || has_tables(store)? {

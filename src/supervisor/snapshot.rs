@@ -68,6 +68,9 @@ pub struct Supervisor {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outage {
     pub since: i64,
+    /// Whose bots fail; None: those of all platforms.
+    #[serde(default)]
+    pub platform: Option<String>,
     pub failing: u32,
     pub of: u32,
 }

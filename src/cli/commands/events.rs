@@ -19,6 +19,11 @@ const LINES: u32 = 50;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 pub(in crate::cli) fn run(client: &Client, events: &Events) -> Result<Exit, Failure> {
+    let now = clock::stamp();
+    let since = events.since.map(|since| since.from(now));
+    if let Some(since) = since.filter(|since| *since >= now) {
+        return Err(Failure::Usage(format!("--since: {since} is not in the past")));
+    }
     let mut store = client.read_store()?;
     while store.is_none() && events.follow {
         std::thread::sleep(LOOK_EVERY);
@@ -28,10 +33,9 @@ pub(in crate::cli) fn run(client: &Client, events: &Events) -> Result<Exit, Fail
         store = client.read_store()?;
     }
     let Some(store) = store else { return Ok(Exit::Done) };
-    let now = clock::stamp();
     let period = Period {
         bot: events.bot.as_ref(),
-        since: events.since.map(|since| since.from(now)),
+        since,
         until: events.until.map(|until| until.from(now)),
         name: events.name.as_deref(),
     };

@@ -1,5 +1,7 @@
 //! `multibot metrics`
 
+mod short;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -95,46 +97,59 @@ fn print_all(found: &[Retrospect]) -> Result<(), Failure> {
         output::note("no bots yet; create one with: multibot bot create demo");
         return Ok(());
     }
+    let style = Style::of_stdout();
+    output::out(&table(found).render(&style))?;
+    for advice in found.iter().flat_map(|one| &one.recommendations) {
+        print_advice(advice, true, &style)?;
+    }
+    Ok(())
+}
+
+/// A row for each bot, short enough that names of 14 letters fit a terminal of 80 columns.
+fn table(found: &[Retrospect]) -> Table {
     let mut table = Table::new(&[
         Column::Word("bot"),
-        Column::Number("uptime"),
-        Column::Number("restarts"),
-        Column::Number("a day"),
-        Column::Number("recovery"),
-        Column::Number("memory"),
-        Column::Number("most"),
+        Column::Number("up%"),
+        Column::Number("rst"),
+        Column::Number("/day"),
+        Column::Number("mttr"),
+        Column::Number("mem"),
+        Column::Number("max"),
         Column::Number("cpu"),
-        Column::Number("errors"),
+        Column::Number("err"),
         Column::Number("queue"),
         Column::Number("p95"),
     ]);
     for one in found {
         table.row([
             Cell::from(one.id.clone()),
-            Cell::painted(percent(one.uptime_percent), paint_of(one.uptime_percent)),
-            one.restarts.to_string().into(),
-            or_dash(one.restarts_per_day.map(|count| format!("{count:.1}"))).into(),
-            or_dash(one.mean_time_to_recovery_s.map(seconds)).into(),
-            or_dash(one.memory_bytes.map(show_size)).into(),
-            or_dash(one.memory_max_bytes.map(show_size)).into(),
-            or_dash(one.cpu_percent.map(|cpu| format!("{cpu:.1}%"))).into(),
-            one.errors.to_string().into(),
-            or_dash(one.queue.map(|count| count.to_string())).into(),
-            or_dash(one.done_p95_ms.map(millis)).into(),
+            Cell::painted(
+                or_dash(one.uptime_percent.map(short::percent)),
+                paint_of(one.uptime_percent),
+            ),
+            short::count(u64::from(one.restarts)).into(),
+            or_dash(one.restarts_per_day.map(short::number)).into(),
+            or_dash(one.mean_time_to_recovery_s.map(|s| short::age(length(s)))).into(),
+            or_dash(one.memory_bytes.map(short::size)).into(),
+            or_dash(one.memory_max_bytes.map(short::size)).into(),
+            or_dash(one.cpu_percent.map(|cpu| format!("{}%", short::number(cpu)))).into(),
+            short::count(one.errors).into(),
+            or_dash(one.queue.map(short::count)).into(),
+            or_dash(one.done_p95_ms.map(|ms| short::age(Duration::from_millis(ms)))).into(),
         ]);
     }
-    output::out(&table.render(&Style::of_stdout()))?;
-    for advice in found.iter().flat_map(|one| &one.recommendations) {
-        print_advice(advice, true)?;
-    }
-    Ok(())
+    table
 }
 
-fn print_advice(advice: &Value, with_bot: bool) -> Result<(), Failure> {
+/// Columns of what goes into a pipe, where no terminal says how wide it is.
+const WIDTH: usize = 80;
+
+fn print_advice(advice: &Value, with_bot: bool, style: &Style) -> Result<(), Failure> {
     let text = output::visible(advice["text"].as_str().unwrap_or_default());
     let bot = advice["bot"].as_str().unwrap_or_default();
     let who = if with_bot { format!("{bot}: ") } else { String::new() };
-    Ok(output::out(&format!("* {who}{text}"))?)
+    let width = style.width().map_or(WIDTH, usize::from);
+    Ok(output::out(&output::wrapped(&format!("* {who}{text}"), width, 2))?)
 }
 
 fn print_one(one: &Retrospect, time: Time) -> Result<(), Failure> {
@@ -153,7 +168,7 @@ fn print_one(one: &Retrospect, time: Time) -> Result<(), Failure> {
     }
     output::out(&table.render(&style))?;
     for advice in &one.recommendations {
-        print_advice(advice, false)?;
+        print_advice(advice, false, &style)?;
     }
     Ok(())
 }
@@ -213,8 +228,8 @@ fn figures(one: &Retrospect) -> Vec<(&'static str, String)> {
         .map(|count| format!(", {count:.1} a day"))
         .unwrap_or_default();
     let times = match (one.done_p50_ms, one.done_p95_ms) {
-        (Some(p50), Some(p95)) => format!(", half of them within {}, 95% within {}", millis(p50), millis(p95)),
-        _ => String::new(),
+        (Some(p50), Some(p95)) => format!("half within {}, 95% within {}", millis(p50), millis(p95)),
+        _ => "-".to_owned(),
     };
     let queue = match (one.queue, one.queue_max) {
         (Some(now), Some(most)) => format!("{now} now, {most} at most"),
@@ -242,10 +257,11 @@ fn figures(one: &Retrospect) -> Vec<(&'static str, String)> {
         (
             "messages",
             format!(
-                "{} in, {} done{times}; {} out",
+                "{} in, {} done; {} out",
                 one.messages_in, one.messages_done, one.messages_out
             ),
         ),
+        ("done", times),
         ("errors", one.errors.to_string()),
     ]
 }
@@ -264,7 +280,11 @@ fn paint_of(uptime: Option<f64>) -> Paint {
 }
 
 fn seconds(length_s: f64) -> String {
-    show_age(Duration::try_from_secs_f64(length_s).unwrap_or_default())
+    show_age(length(length_s))
+}
+
+fn length(length_s: f64) -> Duration {
+    Duration::try_from_secs_f64(length_s).unwrap_or_default()
 }
 
 fn millis(ms: u64) -> String {
@@ -357,6 +377,44 @@ mod tests {
         let point = point_json(&row);
         let names: Vec<&str> = point.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(names, POINT_COLUMNS);
+    }
+
+    fn retrospect(id: &str) -> Retrospect {
+        Retrospect {
+            id: id.to_owned(),
+            uptime_percent: Some(100.0),
+            failures: 9999,
+            restarts: 9999,
+            restarts_per_day: Some(1234.5),
+            mean_time_to_recovery_s: Some(59.0 * 60.0 + 59.0),
+            memory_bytes: Some(1023 << 20),
+            memory_max_bytes: Some(1023 << 20),
+            cpu_percent: Some(400.0),
+            cpu_percent_max: Some(400.0),
+            errors: 123_456,
+            queue: Some(10_000),
+            queue_max: Some(10_000),
+            messages_in: 12_345_678,
+            messages_done: 12_345_678,
+            messages_out: 12_345_678,
+            done_p50_ms: Some(999),
+            done_p95_ms: Some(999),
+            recommendations: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn names_of_14_letters_fit_80_columns_with_the_longest_figures() {
+        let found = ["a-name-of-14-l", "a"].map(retrospect);
+        for style in [Style::plain(), Style::of_terminal(80)] {
+            let shown = output::uncoloured(&table(&found).render(&style));
+            assert!(shown.lines().all(|line| line.len() <= 80), "{shown}");
+            assert_eq!(shown.lines().count(), 3, "nothing wraps: {shown}");
+        }
+        for (name, value) in figures(&found[0]) {
+            assert!(10 + value.len() <= 80, "{name}: {value}");
+        }
     }
 
     #[test]

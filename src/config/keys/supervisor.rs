@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{ANY_LENGTH, KEPT, Key, LOG_FILES, LOG_SIZE, LONG, SOME_LENGTH, key};
 use crate::config::kind::Kind;
 
-/// The keys of `multibot.yaml`, beside `defaults`, which holds keys of [`KEYS`].
+/// The keys of `multibot.yaml`, beside `defaults`, which holds keys of [`KEYS`](super::KEYS).
 pub const SUPERVISOR_KEYS: &[Key] = &[
     key(
         "start_delay",
@@ -79,7 +79,11 @@ pub const SUPERVISOR_KEYS: &[Key] = &[
         "history.max_size",
         Kind::Size { min: 1 << 20 },
         Some("1GiB"),
-        "Size that the database may reach; past it the oldest history is dropped, that of single passes first.",
+        "Size that the pages in use of the database may reach; past it the oldest measurements are dropped, those of \
+         single passes first, then those of minutes and of hours, and then the oldest events. That is looked at each \
+         minute. Its file is then cut to this size too; one that an earlier version created keeps its size and fills \
+         free pages first. The write-ahead log beside it (multibot.db-wal) is not counted: it is cut to 4 MiB, and may \
+         be longer while a program reads the database for long.",
     ),
     key(
         "log.level",
