@@ -77,6 +77,11 @@ pub(super) fn tell_prober(prober: &Arc<probes::Prober>) -> TellProber {
     })
 }
 
+pub(super) fn late_probes(prober: &Arc<probes::Prober>) -> Box<dyn Fn() -> usize> {
+    let prober = Arc::clone(prober);
+    Box::new(move || prober.late())
+}
+
 pub(super) fn start_log_watch(
     period: Option<Duration>,
     queue: &SyncSender<News>,

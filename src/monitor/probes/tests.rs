@@ -213,9 +213,11 @@ fn a_probe_that_hangs_costs_nobody_else_anything() {
         status: (200, 399),
         body: None,
     };
-    prober
-        .watch("deaf".parse().unwrap(), Some(target(Check::Http(hanging))))
-        .unwrap();
+    // More of them than a few threads could hold.
+    for number in 0..40 {
+        let deaf = format!("deaf{number}").parse().unwrap();
+        prober.watch(deaf, Some(target(Check::Http(hanging.clone())))).unwrap();
+    }
     let sleeper = ["/bin/sleep", "100000"].map(str::to_owned).to_vec();
     prober
         .watch("slow".parse().unwrap(), Some(target(Check::Exec(sleeper))))
@@ -227,6 +229,7 @@ fn a_probe_that_hangs_costs_nobody_else_anything() {
     for _ in 0..3 {
         assert_eq!(findings.recv_timeout(PATIENT), Ok(("well".to_owned(), true)));
     }
+    assert_eq!(prober.late(), 0);
     drop(silent);
     prober.watch("slow".parse().unwrap(), None).unwrap();
     prober.close();
