@@ -472,7 +472,8 @@ const PROBE_CHECKS: &[(&str, &str)] = &[
         "log",
         "A mapping with `must_appear`, a pattern of which a line must come again and again, and `within`, how long \
          that may take (default 5m); or with `must_not_appear`, a pattern that fails the probe with the first line. \
-         Logs are read every `sampling.period`; while that is off, nothing is known.",
+         Logs are read every `sampling.period`; while that is off, nothing is known. Where a bot writes more than 8 MiB in between, or faster \
+         than its files are kept, nothing is concluded from what was not read: the answer says so, and the probe stays as it was.",
     ),
     (
         "backlog",

@@ -10,7 +10,7 @@ use crate::model::usage::{Level, Sample};
 use crate::monitor::{log_watch, probes, sampler};
 use crate::supervisor::host::UsageTarget;
 use crate::supervisor::lookouts::{TellLogWatch, TellProber};
-use crate::supervisor::news::{LogFinding, News};
+use crate::supervisor::news::{LogFinding, LogMatch, News};
 use crate::supervisor::process::TellSampler;
 
 /// None where nothing is to be sampled.
@@ -82,6 +82,10 @@ pub(super) fn late_probes(prober: &Arc<probes::Prober>) -> Box<dyn Fn() -> usize
     Box::new(move || prober.late())
 }
 
+fn log_match(log_watch::Match { probe, line, at }: log_watch::Match) -> LogMatch {
+    LogMatch { probe, line, at }
+}
+
 pub(super) fn start_log_watch(
     period: Option<Duration>,
     queue: &SyncSender<News>,
@@ -93,7 +97,9 @@ pub(super) fn start_log_watch(
             bot: it.bot,
             run: it.run,
             errors: it.errors,
-            matched: it.matched,
+            recent: it.recent,
+            matched: it.matched.into_iter().map(log_match).collect(),
+            unread: it.unread,
         });
         tell(&queue, News::LogsRead(findings.collect()));
     })

@@ -95,6 +95,7 @@ impl<H: Host> Supervisor<H> {
         if let Some(line) = &found.shown {
             member.take_shown(line);
         }
+        member.seen.read_until = found.shown_at;
         member.seen.suits = found.live().and_then(|live| live.suits.clone());
         let is_counted = found.is_counted();
         member.noted = found.ledger;

@@ -96,6 +96,8 @@ pub struct Seen<P> {
     pub started_at: Option<Stamp>,
     /// When its shim was ordered; None for a run that another supervisor had started.
     pub launched_at: Option<Stamp>,
+    /// An earlier supervisor has read the log of this run so far.
+    pub read_until: Option<Stamp>,
     pub speaks: Speaks,
     pub heartbeat_at: Option<Stamp>,
     pub connected: Option<bool>,
@@ -152,6 +154,7 @@ impl<P> Default for Seen<P> {
             pid: None,
             started_at: None,
             launched_at: None,
+            read_until: None,
             speaks: Speaks::default(),
             heartbeat_at: None,
             connected: None,

@@ -420,6 +420,10 @@ impl Host for World {
                 ledger: self.ledgers.get(&bot).cloned().unwrap_or_default(),
                 last_end: self.exits.get(&bot).map(|exit| (exit.end.clone(), exit.at)),
                 shown: None,
+                shown_at: self
+                    .issues
+                    .last()
+                    .map(|it| Stamp::from_unix_ms(it.snapshot.generated_at)),
                 is_told: self.facts.iter().any(|fact| fact.bot == bot && fact.name == "exited"),
                 remnant,
                 bot,

@@ -100,6 +100,7 @@ impl ProcessHost {
             bot,
             ledger,
             remnant,
+            shown_at: shown.as_ref().and(last).map(|it| Stamp::from_unix_ms(it.generated_at)),
             shown,
             last_end,
         }
