@@ -447,7 +447,9 @@ const PROBE_CHECKS: &[(&str, &str)] = &[
         "exec",
         "A program and its arguments: a success where it ends with 0. It runs in the bot's working directory with \
          the bot's environment, its token left out. The first line that it prints is the answer. After the timeout \
-         it is killed with its process group.",
+         it is killed with its process group. It and all that it starts are marked by MULTIBOT_PROBE: what has left \
+         the group is ended with one of the next answers, and at the latest when the bot or the \
+         supervisor ends; programs that a killed supervisor left are ended when the next one starts.",
     ),
     (
         "http",

@@ -9,6 +9,7 @@
 mod address;
 mod exec;
 mod http;
+mod questions;
 mod schedule;
 mod turns;
 
@@ -28,6 +29,7 @@ use crate::model::probe::{Answer, Check, Probe, TcpCheck};
 use crate::model::units::{Moment, show_duration};
 
 use exec::Cancel;
+use questions::Questions;
 use schedule::{Key, Schedule};
 use turns::{Speed, Turns};
 
@@ -152,6 +154,7 @@ struct Keeper {
     turns: Turns<Task>,
     /// Questions under way that have a program run.
     programs: usize,
+    questions: Arc<Questions>,
     /// How many questions wait too long, for others to read.
     late: Arc<AtomicUsize>,
     closing: Option<Sender<()>>,
@@ -166,6 +169,7 @@ impl Keeper {
             subjects: HashMap::new(),
             turns: Turns::new(),
             programs: 0,
+            questions: Arc::default(),
             late,
             closing: None,
         }
@@ -194,6 +198,7 @@ impl Keeper {
             if self.programs == 0
                 && let Some(done) = self.closing.take()
             {
+                self.questions.sweep();
                 let _ = done.send(());
                 return;
             }
@@ -209,6 +214,9 @@ impl Keeper {
                 if let (None, Some(subject)) = (same, other) {
                     subject.cancel.call();
                     self.turns.retain(|task| task.key.bot != bot);
+                    if !subject.env.is_empty() {
+                        self.start_sweep();
+                    }
                 }
                 // What is under way for this run can still be called back.
                 let cancel = same.map_or_else(|| Arc::new(Cancel::new()), |subject| Arc::clone(&subject.cancel));
@@ -272,11 +280,25 @@ impl Keeper {
         }
     }
 
+    /// Ends what programs have left; whoever still asks for this bot sweeps when it has ended.
+    fn start_sweep(&self) {
+        let questions = Arc::clone(&self.questions);
+        let sweep = std::thread::Builder::new()
+            .name("prober".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || questions.sweep());
+        if let Err(error) = sweep {
+            tracing::warn!("cannot start a thread for probes: {error}");
+        }
+    }
+
     fn start_asker(&self, task: Task) -> io::Result<()> {
-        let (orders, tell) = (self.orders.clone(), Arc::clone(&self.tell));
+        let (orders, tell, questions) = (self.orders.clone(), Arc::clone(&self.tell), Arc::clone(&self.questions));
         let ask_once = move || {
             let began_at = clock::now();
-            if let Some(answer) = ask(&task.probe, &task.subject) {
+            let answer = ask(&task.probe, &task.subject, &questions);
+            let took = clock::now().since(began_at);
+            if let Some(answer) = answer {
                 tell(Finding {
                     bot: task.key.bot.clone(),
                     run: task.subject.run.clone(),
@@ -288,7 +310,7 @@ impl Keeper {
             let _ = orders.send(Order::Asked(Asked {
                 run: task.subject.run.clone(),
                 is_program: is_program(&task.probe),
-                took: clock::now().since(began_at),
+                took,
                 key: task.key,
             }));
         };
@@ -305,9 +327,19 @@ fn is_program(probe: &Probe) -> bool {
 }
 
 /// One answer; None where nobody wants to know any more.
-fn ask(probe: &Probe, subject: &Subject) -> Option<Answer> {
+fn ask(probe: &Probe, subject: &Subject, questions: &Questions) -> Option<Answer> {
     match &probe.check {
-        Check::Exec(argv) => exec::ask(argv, &subject.env, &subject.cwd, probe.timeout, &subject.cancel),
+        Check::Exec(argv) => {
+            // No other question, of any supervisor, has this name.
+            let question = format!("{}-{}", probe.name, crate::spool::new_id(clock::stamp()));
+            let (env, cancel) = (&subject.env, &subject.cancel);
+            let answer = exec::ask(argv, env, &subject.cwd, probe.timeout, cancel, &question);
+            questions.ended(question);
+            if answer.is_none() {
+                questions.sweep();
+            }
+            answer
+        }
         Check::Http(check) => Some(http::ask(check, probe.timeout)),
         Check::Tcp(check) => Some(connect(check, probe.timeout)),
         // The supervisor sees itself whether these are well.
