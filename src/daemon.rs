@@ -312,6 +312,7 @@ fn open_host(
         writer: Writer::start(|line| tracing::warn!("{line}")).map_err(start_error("the writer"))?,
         sampler: monitoring::start_sampler(settings.sampling_period, queue)?,
         prober: monitoring::tell_prober(prober),
+        late_probes: monitoring::late_probes(prober),
         log_watch: monitoring::start_log_watch(settings.sampling_period, queue)?,
         queue: queue.clone(),
         observer: Some(observer),

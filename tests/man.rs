@@ -448,7 +448,9 @@ const PROBE_CHECKS: &[(&str, &str)] = &[
         "exec",
         "A program and its arguments: a success where it ends with 0. It runs in the bot's working directory with \
          the bot's environment, its token left out. The first line that it prints is the answer. After the timeout \
-         it is killed with its process group.",
+         it is killed with its process group. It and all that it starts are marked by MULTIBOT_PROBE: what has left \
+         the group is ended with one of the next answers, and at the latest when the bot or the \
+         supervisor ends; programs that a killed supervisor left are ended when the next one starts.",
     ),
     (
         "http",
@@ -473,7 +475,8 @@ const PROBE_CHECKS: &[(&str, &str)] = &[
         "log",
         "A mapping with `must_appear`, a pattern of which a line must come again and again, and `within`, how long \
          that may take (default 5m); or with `must_not_appear`, a pattern that fails the probe with the first line. \
-         Logs are read every `sampling.period`; while that is off, nothing is known.",
+         Logs are read every `sampling.period`; while that is off, nothing is known. Where a bot writes more than 8 MiB in between, or faster \
+         than its files are kept, nothing is concluded from what was not read: the answer says so, and the probe stays as it was.",
     ),
     (
         "backlog",

@@ -9,7 +9,7 @@ use crate::model::usage::Sample;
 use crate::monitor::{log_watch, probes, sampler};
 use crate::supervisor::host::UsageTarget;
 use crate::supervisor::lookouts::{TellLogWatch, TellProber};
-use crate::supervisor::news::{LogFinding, News};
+use crate::supervisor::news::{LogFinding, LogMatch, News};
 use crate::supervisor::process::TellSampler;
 
 /// None where nothing is to be sampled.
@@ -71,6 +71,15 @@ pub(super) fn tell_prober(prober: &Arc<probes::Prober>) -> TellProber {
     })
 }
 
+pub(super) fn late_probes(prober: &Arc<probes::Prober>) -> Box<dyn Fn() -> usize> {
+    let prober = Arc::clone(prober);
+    Box::new(move || prober.late())
+}
+
+fn log_match(log_watch::Match { probe, line, at }: log_watch::Match) -> LogMatch {
+    LogMatch { probe, line, at }
+}
+
 pub(super) fn start_log_watch(
     period: Option<Duration>,
     queue: &SyncSender<News>,
@@ -83,7 +92,8 @@ pub(super) fn start_log_watch(
             run: it.run,
             errors: it.errors,
             recent: it.recent,
-            matched: it.matched,
+            matched: it.matched.into_iter().map(log_match).collect(),
+            unread: it.unread,
         });
         tell(&queue, News::LogsRead(findings.collect()));
     })

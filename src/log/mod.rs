@@ -23,7 +23,7 @@ pub use line::{LogLine, Stream, merge};
 pub use mask::Mask;
 pub use read::{Query, tail};
 pub use rotate::LogFile;
-pub use tap::{RawLine, Tap};
+pub use tap::{Gap, RawLine, Tap};
 
 use std::io;
 use std::path::PathBuf;

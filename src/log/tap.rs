@@ -3,7 +3,7 @@
 //! allowed to: of a flood it skips the older part and says how much.
 //!
 //! Every line is delivered at most once. Lines are lost where more was written than may be read, or where a file
-//! was rotated away altogether in between.
+//! was rotated away altogether in between; that is told.
 
 use std::path::{Path, PathBuf};
 
@@ -44,6 +44,17 @@ impl RawLine<'_> {
     }
 }
 
+/// What one read has left out of what was added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gap {
+    #[default]
+    Nothing,
+    /// So many bytes, to stay within the budget.
+    Bytes(u64),
+    /// What was last read is gone, and perhaps more behind it.
+    Unknown,
+}
+
 const FIRST_BYTES: usize = 27;
 /// More rotations in a few seconds than any sensible limit leads to.
 const OLDER_MAX: u32 = 8;
@@ -66,12 +77,12 @@ impl Tap {
         })
     }
 
-    /// Delivers the lines that were added since the last time, of `budget` bytes at most; returns how many bytes were
-    /// skipped to stay within that.
-    pub fn read(&mut self, budget: u64, mut deliver: impl FnMut(RawLine<'_>)) -> Result<u64, Error> {
+    /// Delivers the lines that were added since the last time, of `budget` bytes at most; returns what was left out.
+    pub fn read(&mut self, budget: u64, mut deliver: impl FnMut(RawLine<'_>)) -> Result<Gap, Error> {
         let Some(newest) = LogPart::open(self.path.clone())? else {
-            return Ok(0);
+            return Ok(Gap::Nothing);
         };
+        let mut gap = Gap::Nothing;
         let mut parts = vec![newest];
         if let Some(place) = &self.place
             && !place.is_in(&parts[0])?
@@ -90,6 +101,7 @@ impl Tap {
             // Somebody has written another content, or all that was read is gone.
             if !is_found {
                 parts.truncate(1);
+                gap = Gap::Unknown;
             }
         }
         // A file that was never seen begins at its start, and so does one that somebody has emptied.
@@ -105,7 +117,7 @@ impl Tap {
         if let [(from, len)] = ranges.as_slice()
             && from == len
         {
-            return Ok(0);
+            return Ok(gap);
         }
         let mut left = budget;
         let mut skipped = 0;
@@ -131,7 +143,10 @@ impl Tap {
                 self.place = Some(place);
             }
         }
-        Ok(skipped)
+        Ok(match gap {
+            Gap::Nothing if skipped > 0 => Gap::Bytes(skipped),
+            gap => gap,
+        })
     }
 }
 
@@ -203,7 +218,7 @@ mod tests {
         format!("{} out {text}\n", Stamp(second * 1_000_000))
     }
 
-    fn read(tap: &mut Tap, budget: u64) -> (Vec<String>, u64) {
+    fn read(tap: &mut Tap, budget: u64) -> (Vec<String>, Gap) {
         let mut texts = Vec::new();
         let skipped = tap.read(budget, |line| {
             texts.push(String::from_utf8_lossy(line.text).into_owned())
@@ -222,20 +237,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("shop.log");
         let mut early = Tap::new(&path, 0).unwrap();
-        assert_eq!(read(&mut early, ALL), (vec![], 0));
+        assert_eq!(read(&mut early, ALL), (vec![], Gap::Nothing));
         append(&path, &line(1, "one"));
         append(&path, &line(2, "two"));
-        assert_eq!(read(&mut early, ALL), (words("one two"), 0));
+        assert_eq!(read(&mut early, ALL), (words("one two"), Gap::Nothing));
         let mut late = Tap::new(&path, 0).unwrap();
         let mut from_two = Tap::new(&path, 40).unwrap();
         append(&path, "2001-01-01T00:00:03.000000Z err thr");
-        assert_eq!(read(&mut early, ALL), (vec![], 0));
+        assert_eq!(read(&mut early, ALL), (vec![], Gap::Nothing));
         append(&path, "ee\nnot of ours\n");
         for tap in [&mut early, &mut late] {
-            assert_eq!(read(tap, ALL), (words("three"), 0));
-            assert_eq!(read(tap, ALL), (vec![], 0));
+            assert_eq!(read(tap, ALL), (words("three"), Gap::Nothing));
+            assert_eq!(read(tap, ALL), (vec![], Gap::Nothing));
         }
-        assert_eq!(read(&mut from_two, ALL), (words("two three"), 0));
+        assert_eq!(read(&mut from_two, ALL), (words("two three"), Gap::Nothing));
     }
 
     #[test]
@@ -253,11 +268,21 @@ mod tests {
         fs::rename(&path, older(&path, 1)).unwrap();
         append(&path, &line(4, "four"));
         assert_eq!(read(&mut tap, ALL).0, words("two three four"));
+        assert_eq!(read(&mut tap, ALL), (vec![], Gap::Nothing));
         fs::write(&path, line(5, "five")).unwrap();
         assert_eq!(
-            read(&mut tap, ALL).0,
-            words("five"),
+            read(&mut tap, ALL),
+            (words("five"), Gap::Unknown),
             "somebody has replaced its content"
+        );
+        fs::remove_file(&path).unwrap();
+        append(&path, &line(6, "six"));
+        fs::rename(&path, older(&path, 1)).unwrap();
+        append(&path, &line(7, "seven"));
+        assert_eq!(
+            read(&mut tap, ALL),
+            (words("seven"), Gap::Unknown),
+            "all that was read was rotated away"
         );
     }
 
@@ -271,10 +296,10 @@ mod tests {
         }
         let size = fs::metadata(&path).unwrap().len();
         let (texts, skipped) = read(&mut tap, 1000);
-        assert_eq!(skipped, size - 1000);
+        assert_eq!(skipped, Gap::Bytes(size - 1000));
         assert_eq!(texts.last().map(String::as_str), Some("n9999"));
         assert!((20..=28).contains(&texts.len()), "{}", texts.len());
-        assert_eq!(read(&mut tap, 1000), (vec![], 0));
+        assert_eq!(read(&mut tap, 1000), (vec![], Gap::Nothing));
         let stamp = Tap::new(&path, 100)
             .unwrap()
             .read(ALL, |line| assert!(line.at().is_some()));

@@ -70,7 +70,12 @@ pub const UPGRADE_TIME_MAX: Duration = Duration::from_secs(30);
 pub const STATUS_CHARS_MAX: usize = 200;
 /// One request for more time moves a deadline at most this far: a bot that is lost must not wait for ever.
 pub const EXTENSION_MAX: Duration = Duration::from_secs(3600);
-/// Threads that ask bots by their probes: so many that hang keep the others waiting, never a bot.
-pub const PROBERS_MAX: usize = 16;
+/// Questions of probes that may be under way at once, each in a thread of its own. Threads cost little and are
+/// started on demand; the bound is for a host on which everything hangs. Past it probes are asked late, and the
+/// status says so; no bot is ever held up.
+pub const PROBERS_MAX: usize = 512;
+/// So many of them are kept for probes that were answered quickly the last time.
+pub const PROBERS_RESERVED: usize = 32;
+const _: () = assert!(PROBERS_RESERVED < PROBERS_MAX);
 /// So much of one bot's log is read for errors and probes at a time; of more only the newest part.
 pub const LOG_WATCH_BYTES_MAX: u64 = 8 * 1024 * 1024;

@@ -13,7 +13,7 @@ use regex_lite::Regex;
 
 use super::error_lines::{ErrorLines, Marks};
 use crate::clock;
-use crate::log::{RawLine, Tap};
+use crate::log::{Gap, RawLine, Tap};
 use crate::model::bot::{BotId, RunId};
 use crate::model::limits::LOG_WATCH_BYTES_MAX;
 use crate::model::units::{Stamp, show_size};
@@ -35,11 +35,23 @@ pub struct Target {
 pub struct Finding {
     pub bot: BotId,
     pub run: RunId,
+    /// Errors in all lines that were read.
     pub errors: u64,
-    /// Those of the last minute by their own stamps: what was written while nobody read is old by now.
+    /// Those of them that were written within the last minute.
     pub recent: u64,
     /// The newest line that matched, for each probe that had one.
-    pub matched: Vec<(String, String)>,
+    pub matched: Vec<Match>,
+    /// What of its log was not read, in words; None: everything was.
+    pub unread: Option<String>,
+}
+
+/// A line that a probe waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    pub probe: String,
+    pub line: String,
+    /// When it was written; None where that cannot be told.
+    pub at: Option<Stamp>,
 }
 
 /// A bot to look at, or one that is not looked at any more.
@@ -47,9 +59,10 @@ pub type Order = (BotId, Option<Target>);
 
 /// What a bot has written before it was first looked at: its start is in it.
 const BEFORE_BYTES: u64 = 256 * 1024;
-const MINUTE_US: i64 = 60_000_000;
 /// Enough of a line to recognise it.
 const LINE_BYTES_MAX: usize = 200;
+/// Errors a minute are those of so long.
+const RECENT: Duration = Duration::from_secs(60);
 
 /// Starts the thread. `tell` is called once a pass with the bots of which there is something to tell, also when
 /// there is none: silence is news to a probe.
@@ -159,47 +172,56 @@ impl Watch {
     fn look(&mut self, bot: &BotId) -> Option<Finding> {
         let mut tap = self.tap.take()?;
         let (mut errors, mut recent) = (0, 0);
-        let a_minute_ago = Stamp(clock::stamp().0 - MINUTE_US);
-        let mut matched: BTreeMap<&str, String> = BTreeMap::new();
-        let since = self.target.since;
+        let mut matched: BTreeMap<&str, (String, Option<Stamp>)> = BTreeMap::new();
+        let (since, now) = (self.target.since, clock::stamp());
         // Lines come in order: once one is of this run, the others are too.
         let mut is_ours = false;
         let (lines, marks, patterns) = (&mut self.lines, &self.marks, &self.patterns);
         let outcome = tap.read(LOG_WATCH_BYTES_MAX, |line: RawLine<'_>| {
-            is_ours = is_ours || line.at().is_some_and(|at| at >= since);
+            let at = line.at();
+            is_ours = is_ours || at.is_some_and(|at| at >= since);
             if !is_ours {
                 return;
             }
             if lines.count(marks, line.stream, line.text) {
                 errors += 1;
-                recent += u64::from(line.at().is_none_or(|at| at >= a_minute_ago));
+                recent += u64::from(at.is_none_or(|at| now.since(at) < RECENT));
             }
             for (name, pattern) in patterns {
                 let text = String::from_utf8_lossy(line.text);
                 if pattern.is_match(&text) {
-                    matched.insert(name, shortened(&text));
+                    matched.insert(name, (shortened(&text), at));
                 }
             }
         });
-        let matched: Vec<(String, String)> = matched
+        let matched: Vec<Match> = matched
             .into_iter()
-            .map(|(name, line)| (name.to_owned(), line))
+            .map(|(probe, (line, at))| Match {
+                probe: probe.to_owned(),
+                line,
+                at,
+            })
             .collect();
         self.tap = Some(tap);
-        match outcome {
-            Ok(0) => {}
-            Ok(skipped) => self.tell_trouble(
-                bot,
-                &format!("{} of its log were skipped: it writes too much", show_size(skipped)),
-            ),
-            Err(error) => self.tell_trouble(bot, &error.to_string()),
+        let unread = match outcome {
+            Ok(Gap::Nothing) => None,
+            Ok(Gap::Bytes(skipped)) => Some(format!("{} of its log were not read", show_size(skipped))),
+            Ok(Gap::Unknown) => Some("a part of its log was gone before it was read".to_owned()),
+            Err(error) => {
+                self.tell_trouble(bot, &error.to_string());
+                Some("its log could not be read".to_owned())
+            }
+        };
+        if let Some(unread) = &unread {
+            self.tell_trouble(bot, &format!("{unread}: it writes too much"));
         }
-        (errors > 0 || !matched.is_empty()).then(|| Finding {
+        (errors > 0 || !matched.is_empty() || unread.is_some()).then(|| Finding {
             bot: bot.clone(),
             run: self.target.run.clone(),
             errors,
             recent,
             matched,
+            unread,
         })
     }
 
@@ -263,8 +285,17 @@ mod tests {
         let mut watch = Watch::begin(&bot, target(&path, 15, &["tick", "tock"]));
         let found = watch.look(&bot).unwrap();
         assert_eq!(
-            (found.errors, found.matched),
-            (1, vec![("tick".into(), "tick 2".into())])
+            (found.errors, found.recent, found.matched),
+            (
+                1,
+                0,
+                vec![Match {
+                    probe: "tick".into(),
+                    line: "tick 2".into(),
+                    at: Some(Stamp(22))
+                }]
+            ),
+            "what was written long ago is no error of this minute"
         );
         assert_eq!(watch.look(&bot), None);
         append(&path, 30, "ERROR b");
@@ -275,7 +306,34 @@ mod tests {
             (found.errors, found.run),
             (2, RunId::parse(&format!("{:026}", 25)).unwrap())
         );
-        assert!(found.matched[0].1.ends_with('…') && found.matched[0].1.len() < 210);
+        assert!(found.matched[0].line.ends_with('…') && found.matched[0].line.len() < 210);
+    }
+
+    #[test]
+    fn what_was_skipped_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shop.log");
+        let bot: BotId = "shop".parse().unwrap();
+        let now = clock::stamp();
+        append(&path, now.0, "tick");
+        let mut watch = Watch::begin(&bot, target(&path, now.0, &["tick"]));
+        assert_eq!(watch.look(&bot).unwrap().unread, None);
+        let line = format!("{} out {}\n", now, "y".repeat(1000));
+        let mut flood = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        flood.write_all(line.repeat(10 * 1024).as_bytes()).unwrap();
+        append(&path, now.0, "ERROR of now");
+        let found = watch.look(&bot).unwrap();
+        assert_eq!((found.errors, found.recent, found.matched), (1, 1, vec![]));
+        assert_eq!(found.unread.as_deref(), Some("2.1 MiB of its log were not read"));
+        std::fs::remove_file(&path).unwrap();
+        append(&path, now.0 + 1, "after it");
+        let found = watch.look(&bot).unwrap();
+        assert_eq!(
+            found.unread.as_deref(),
+            Some("a part of its log was gone before it was read")
+        );
+        append(&path, now.0, "quiet");
+        assert_eq!(watch.look(&bot), None);
     }
 
     #[test]

@@ -12,6 +12,9 @@ use super::record::RunRecord;
 /// Names the run of a bot in the environment of all its processes.
 pub const RUN_MARK: &str = "MULTIBOT_RUN_ID";
 
+/// Marks the programs that ask for a probe, and all that they started, by the question.
+pub const QUESTION_MARK: &str = "MULTIBOT_PROBE";
+
 /// Kills every process of this run that can be found and waits for them to be gone, at most
 /// `patience`. The error is the pid of a process that survives.
 ///
@@ -32,7 +35,9 @@ pub fn clear_marked(run_id: &str, patience: Duration) -> Result<(), u32> {
     clear_all(|| marked_living(run_id), patience)
 }
 
-fn clear_all(find: impl Fn() -> Vec<u32>, patience: Duration) -> Result<(), u32> {
+/// Kills everybody whom `find` finds, again and again until there is nobody, at most for `patience`. The error is
+/// the pid of a process that survives.
+pub fn clear_all(find: impl Fn() -> Vec<u32>, patience: Duration) -> Result<(), u32> {
     let step = Duration::from_millis(10);
     let mut waited = Duration::ZERO;
     loop {

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::identity::{Identity, Stat};
 use super::process_tree::{all_pids, descendants};
 use super::record::{RECORD_VERSION, RunRecord};
-use super::remains::RUN_MARK;
+use super::remains::{QUESTION_MARK, RUN_MARK};
 use super::{RUNNER_VERB, SHIM_VERB};
 
 /// A process that bears the marks of a bot of one home.
@@ -18,6 +18,8 @@ pub struct Marked {
     pub pid: u32,
     pub bot: String,
     pub run_id: String,
+    /// The question of a probe that it was started for; None: it belongs to the bot itself.
+    pub question: Option<String>,
 }
 
 /// Everybody who was started by, or descends from, a bot of this home. A copied home has the same id,
@@ -42,7 +44,17 @@ fn marked(pid: u32, home_id: &str, ipc: &Path) -> Option<Marked> {
         pid,
         bot: environ.get("BOT_ID")?.to_owned(),
         run_id: environ.get(RUN_MARK)?.to_owned(),
+        question: environ.get(QUESTION_MARK).map(str::to_owned),
     })
+}
+
+/// Whom questions of probes have started, whatever the home: the question and the pid of each. Multibot's own
+/// commands are left out.
+pub fn of_questions() -> Vec<(String, u32)> {
+    all_pids()
+        .filter_map(|pid| Some((Environ::of(pid)?.get(QUESTION_MARK)?.to_owned(), pid)))
+        .filter(|(_, pid)| Stat::of(*pid).is_some_and(|stat| !stat.is_zombie()) && !is_command(*pid))
+        .collect()
 }
 
 /// The environment that a process was started with, as far as this user may read it.
@@ -172,6 +184,7 @@ mod tests {
             pid: ours.id(),
             bot: "shop".to_owned(),
             run_id: "01".to_owned(),
+            question: None,
         };
         assert_eq!((found, others), (vec![expected], vec![]));
     }

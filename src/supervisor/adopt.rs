@@ -98,6 +98,7 @@ impl<H: Host> Supervisor<H> {
             let is_sampled = self.pace.sampling_period.is_some();
             member.take_shown(line, is_sampled, now, stamp);
         }
+        member.seen.read_until = found.shown_at;
         member.seen.suits = found.live().and_then(|live| live.suits.clone());
         let is_counted = found.is_counted();
         member.noted = found.ledger;
@@ -116,7 +117,6 @@ impl<H: Host> Supervisor<H> {
                     (member.seen.pid, member.seen.started_at) = (Some(pid), Some(started_at));
                     let has = member.seen.suits.as_deref().or(recipe.as_deref());
                     member.seen.kernel = kernel;
-                    member.seen.read_until = found.seen_until;
                     let is_outgrown = is_net_outgrown(&member.seen.kernel, &member.policy.spec);
                     // By settings that are unusable it could not be started anew.
                     let is_usable = member.policy.unsupported.is_none();

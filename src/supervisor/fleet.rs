@@ -97,7 +97,7 @@ pub struct Seen<P> {
     pub started_at: Option<Stamp>,
     /// When its shim was ordered; None for a run that another supervisor had started.
     pub launched_at: Option<Stamp>,
-    /// So far an earlier supervisor has read its log.
+    /// An earlier supervisor has read the log of this run so far.
     pub read_until: Option<Stamp>,
     pub speaks: Speaks,
     pub heartbeat_at: Option<Stamp>,

@@ -58,8 +58,18 @@ pub enum Memory<P> {
     Line {
         newest: Option<String>,
         at: Option<Moment>,
+        gap: LogGap,
     },
     Backlog(Backlog),
+}
+
+/// What of a log was not read: from that nothing follows, neither that a line came nor that it did not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogGap {
+    /// Since the last look that was judged, in words.
+    pub unread: Option<String>,
+    /// When it was last noticed: silence counts from there.
+    pub at: Option<Moment>,
 }
 
 /// A question for status that waits for its answer until a moment.
@@ -109,7 +119,11 @@ impl<P> Health<P> {
             answer: earlier.and_then(|line| Some((line.answer.clone()?, Stamp::from_unix_ms(line.answered_at?)))),
             next_at,
             memory: match probe.check {
-                Check::Log(_) => Memory::Line { newest: None, at: None },
+                Check::Log(_) => Memory::Line {
+                    newest: None,
+                    at: None,
+                    gap: LogGap::default(),
+                },
                 Check::Backlog(_) => Memory::Backlog(Backlog::default()),
                 _ => Memory::Nothing,
             },
@@ -273,33 +287,62 @@ impl<P> Watched<P> {
         }
     }
 
-    /// A log was read, and perhaps it is time to judge what was in it.
-    pub fn look_at_lines(&mut self, since: Moment, now: Moment) -> Option<Answer> {
-        let (Check::Log(check), Memory::Line { newest, at }) = (&self.probe.check, &mut self.memory) else {
+    /// What was read of a log, before it is judged. `at` is when its newest line that matched was written.
+    pub fn hear_line(&mut self, line: String, written_at: Moment) {
+        if let Memory::Line { newest, at, .. } = &mut self.memory {
+            *newest = Some(line);
+            *at = (*at).max(Some(written_at));
+        }
+    }
+
+    /// Something of the log was not read, neither now nor later.
+    pub fn miss_lines(&mut self, unread: &str, now: Moment) {
+        if let Memory::Line { gap, .. } = &mut self.memory {
+            *gap = LogGap {
+                unread: Some(unread.to_owned()),
+                at: Some(now),
+            };
+        }
+    }
+
+    /// A log was read, and perhaps it is time to judge what was in it. Of what was not read nothing is concluded:
+    /// the answer says so, and the verdict stays.
+    pub fn look_at_lines(&mut self, since: Moment, now: Moment, stamp: Stamp) -> Option<Answer> {
+        let (Check::Log(check), Memory::Line { newest, at, gap }) = (&self.probe.check, &mut self.memory) else {
             return None;
         };
         if now < self.next_at {
             return None;
         }
         self.next_at = now + self.probe.period;
-        let newest = newest.take();
-        match check {
+        let (newest, unread) = (newest.take(), gap.unread.take());
+        let is_heard = newest.is_some();
+        let answer = match check {
             LogCheck::MustNotAppear { pattern } => Some(match newest {
                 Some(line) => Answer::failure(format!("a line matched {pattern:?}: {line}")),
                 None => Answer::success(format!("no line matched {pattern:?}")),
             }),
             LogCheck::MustAppear { pattern, within } => {
-                let is_late = now.since(at.unwrap_or(since)) > *within;
+                let (last, known) = (at.unwrap_or(since), at.unwrap_or(since).max(gap.at.unwrap_or_default()));
                 match at {
-                    _ if is_late => Some(Answer::failure(format!(
+                    _ if now.since(known) > *within => Some(Answer::failure(format!(
                         "no line matched {pattern:?} for {}",
                         show_duration(*within)
                     ))),
-                    Some(_) => Some(Answer::success(format!("a line matched {pattern:?}"))),
-                    // There is still time for the first one.
-                    None => None,
+                    Some(_) if now.since(last) <= *within => {
+                        Some(Answer::success(format!("a line matched {pattern:?}")))
+                    }
+                    // There is still time for the first one, or it may have been in what was not read.
+                    Some(_) | None => None,
                 }
             }
+        };
+        match unread {
+            Some(unread) if !is_heard => {
+                self.answer = Some((unread, stamp));
+                None
+            }
+            _ => answer,
         }
     }
 

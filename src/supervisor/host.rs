@@ -91,8 +91,8 @@ pub struct Found {
     pub remnant: Remnant,
     /// What the last snapshot said of the run that still lives.
     pub shown: Option<BotStatus>,
-    /// Until when an earlier supervisor looked after that run; None where nothing tells.
-    pub seen_until: Option<Stamp>,
+    /// When that snapshot was made: until then the last supervisor has read the run's log.
+    pub shown_at: Option<Stamp>,
     /// The end of its last run is in the history.
     pub is_told: bool,
     /// How its newest run that is over has ended, and when.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::model::alert::OpenInHome;
 use crate::model::bot::{BotId, End, RunId};
 use crate::model::probe::Answer;
+use crate::model::units::Stamp;
 use crate::model::usage::Sample;
 
 use super::machine::{SpawnFailure, StopMode};
@@ -71,10 +72,21 @@ pub struct LogFinding {
     /// The newest run that was being watched.
     pub run: RunId,
     pub errors: u64,
-    /// Those of the last minute by their own stamps.
+    /// Those of them that were written within the last minute.
     pub recent: u64,
     /// The newest line that matched, for each probe that had one.
-    pub matched: Vec<(String, String)>,
+    pub matched: Vec<LogMatch>,
+    /// What of the log was not read, in words.
+    pub unread: Option<String>,
+}
+
+/// A line that a probe waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogMatch {
+    pub probe: String,
+    pub line: String,
+    /// When it was written; None where that cannot be told.
+    pub at: Option<Stamp>,
 }
 
 /// Most bots fail together: it is neither counted against each of them, nor made worse by haste.

@@ -12,7 +12,7 @@ use super::health::{Attention, LogReading, Memory, Question};
 use super::host::{Host, LogTarget, ProbeTarget};
 use super::machine::{Event, Phase, Then};
 use super::mail::SUPERVISOR;
-use super::news::LogFinding;
+use super::news::{LogFinding, LogMatch};
 use super::snapshot::Stage;
 
 impl<H: Host> Supervisor<H> {
@@ -29,7 +29,7 @@ impl<H: Host> Supervisor<H> {
             return;
         };
         let age = member.seen.started_at.map_or(Duration::ZERO, |at| stamp.since(at));
-        let began_at = Moment(now.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)));
+        let began_at = earlier(now, age);
         let spec = &member.policy.spec;
         member.seen.health.logs = match self.pace.sampling_period {
             Some(_) => LogReading::On,
@@ -55,16 +55,14 @@ impl<H: Host> Supervisor<H> {
     /// Has the log of a bot read as long as it runs, or will by itself.
     pub(super) fn watch_log(&mut self, bot: &BotId) {
         let Some(member) = self.fleet.get(bot) else { return };
-        let began = member.seen.launched_at.or(member.seen.started_at);
-        // What an earlier supervisor has read must not count again.
-        let since = began.max(member.seen.read_until);
+        let began_at = member.seen.launched_at.or(member.seen.started_at);
         match &member.bot.phase {
             Phase::Starting { run, .. } | Phase::Running { run, .. } => self.host.watch_log(
                 bot,
                 Some(LogTarget {
                     run,
                     spec: &member.policy.spec,
-                    since: since.unwrap_or_default(),
+                    since: began_at.max(member.seen.read_until).unwrap_or_default(),
                 }),
             ),
             // What a run said last is read while it ends, and while its successor waits.
@@ -229,21 +227,25 @@ impl<H: Host> Supervisor<H> {
     /// The logs were read once more.
     pub(super) fn logs_read(&mut self, findings: Vec<LogFinding>) {
         let now = self.host.now();
+        let stamp = self.host.stamp();
         for finding in findings {
             let Some(member) = self.fleet.get_mut(&finding.bot) else {
                 continue;
             };
             member.seen.errors.add(finding.recent, now);
             self.tally.errors(&finding.bot, finding.errors);
-            let is_current = member.bot.live_run() == Some(&finding.run);
-            for (name, line) in finding.matched.into_iter().filter(|_| is_current) {
-                if let Some(watched) = member.seen.health.get_mut(&name)
-                    && let Memory::Line { newest, at } = &mut watched.memory
-                {
-                    (*newest, *at) = (Some(line), Some(now));
+            if member.bot.live_run() == Some(&finding.run) {
+                if let Some(unread) = &finding.unread {
+                    let watched = member.seen.health.watched.iter_mut();
+                    watched.for_each(|watched| watched.miss_lines(unread, now));
+                }
+                for LogMatch { probe, line, at } in finding.matched {
+                    if let Some(watched) = member.seen.health.get_mut(&probe) {
+                        watched.hear_line(line, at.map_or(now, |at| earlier(now, stamp.since(at))));
+                    }
                 }
             }
-            if finding.errors > 0 {
+            if finding.errors > 0 || finding.unread.is_some() {
                 self.fleet.refresh(&finding.bot);
                 self.touch();
             }
@@ -252,6 +254,7 @@ impl<H: Host> Supervisor<H> {
     }
 
     fn judge_lines(&mut self, now: Moment) {
+        let stamp = self.host.stamp();
         let has_lines = |probe: &crate::model::probe::Probe| matches!(probe.check, Check::Log(_));
         let bots: Vec<BotId> = self
             .fleet
@@ -269,7 +272,7 @@ impl<H: Host> Supervisor<H> {
                 continue;
             };
             let looked = member.seen.health.watched.iter_mut().filter_map(|watched| {
-                let answer = watched.look_at_lines(since, now)?;
+                let answer = watched.look_at_lines(since, now, stamp)?;
                 Some((watched.probe.name.clone(), answer))
             });
             for (name, answer) in looked.collect::<Vec<_>>() {
@@ -287,6 +290,10 @@ impl<H: Host> Supervisor<H> {
         self.fleet.refresh(bot);
         self.touch();
     }
+}
+
+fn earlier(now: Moment, by: Duration) -> Moment {
+    Moment(now.0.saturating_sub(u64::try_from(by.as_micros()).unwrap_or(u64::MAX)))
 }
 
 /// None while there is still time for the first one.

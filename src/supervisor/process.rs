@@ -64,6 +64,8 @@ pub struct Parts {
     pub sampler: Option<TellSampler>,
     /// Has bots asked by their probes.
     pub prober: TellProber,
+    /// How many of their probes wait because too many others do not answer.
+    pub late_probes: Box<dyn Fn() -> usize>,
     /// Has the logs of bots read; None: they are not read.
     pub log_watch: Option<TellLogWatch>,
     /// The loop's own queue, for threads that this host starts.
@@ -249,10 +251,13 @@ impl Host for ProcessHost {
                     show_size(free)
                 )
             });
+        let late = (self.parts.late_probes)();
+        let late = (late > 0).then(|| format!("{late} probes are asked late: too many others do not answer"));
         self.blindness
             .iter()
             .map(say)
             .chain(disk)
+            .chain(late)
             .chain(self.settings_fault.clone())
             .chain(incidents)
             .collect()

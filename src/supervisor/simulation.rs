@@ -430,8 +430,11 @@ impl Host for World {
             is_meant.then(|| Found {
                 ledger: self.ledgers.get(&bot).cloned().unwrap_or_default(),
                 last_end: self.exits.get(&bot).map(|exit| (exit.end.clone(), exit.at)),
-                seen_until: None,
                 shown: self.shown_of(&remnant),
+                shown_at: self
+                    .issues
+                    .last()
+                    .map(|it| Stamp::from_unix_ms(it.snapshot.generated_at)),
                 is_told: self.facts.iter().any(|fact| fact.bot == bot && fact.name == "exited"),
                 remnant,
                 bot,

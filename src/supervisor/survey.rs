@@ -38,6 +38,7 @@ enum Trace {
 impl ProcessHost {
     /// Looks at every bot that is configured or has ever run here.
     pub(super) fn survey_home(&mut self, bots: &[BotId]) -> Vec<Found> {
+        self.end_questions();
         let last = self.last_snapshot();
         // A supervisor that has stopped its bots leaves nothing to go on with.
         let is_fresh = last.as_ref().is_some_and(|it| it.supervisor.stage == Stage::Stopped);
@@ -62,6 +63,18 @@ impl ProcessHost {
             let _ = remains::clear_marked(&run, SWEEP_TIME_MAX);
         }
         found
+    }
+
+    /// Ends the programs of probes that the last supervisor had asking when it died; the bots live on.
+    fn end_questions(&self) {
+        let (home_id, ipc) = (self.home_id.as_str(), self.parts.home.dir().join("ipc"));
+        let asking = || {
+            let marked = strays::of_home(home_id, &ipc).into_iter();
+            marked.filter(|it| it.question.is_some()).map(|it| it.pid).collect()
+        };
+        if let Err(pid) = remains::clear_all(asking, SWEEP_TIME_MAX) {
+            tracing::warn!("a program of a probe (pid {pid}) cannot be ended");
+        }
     }
 
     fn found(&self, bot: BotId, remnant: Remnant, is_fresh: bool, last: Option<&Snapshot>) -> Found {
@@ -100,7 +113,7 @@ impl ProcessHost {
             bot,
             ledger,
             remnant,
-            seen_until: shown.as_ref().and(last).map(|it| Stamp::from_unix_ms(it.generated_at)),
+            shown_at: shown.as_ref().and(last).map(|it| Stamp::from_unix_ms(it.generated_at)),
             shown,
             last_end,
         }

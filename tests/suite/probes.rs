@@ -236,6 +236,36 @@ fn a_program_that_asks_does_not_outlive_the_supervisor() {
 }
 
 #[test]
+fn a_program_that_asks_is_ended_by_the_next_supervisor_and_its_bot_goes_on() {
+    let home = Home::new();
+    home.create("shop", SLEEPER);
+    let hanging = "echo $$ > asked; exec sleep 100000";
+    let probes = json!({"it": {"exec": ["/bin/sh", "-c", hanging], "timeout": "5m"}});
+    home.set("shop", &[&format!("probes={probes}")]);
+    home.ok(&["start"]);
+    let file = home.base().join("asked");
+    let pid = || std::fs::read_to_string(&file).unwrap_or_default().trim().parse::<u32>();
+    wait_until("it is being asked", &home, || pid().is_ok());
+    let (asked, bot) = (pid().unwrap(), home.pid("shop"));
+    home.kill_supervisor();
+    assert!(is_alive(asked));
+    home.ok(&["start"]);
+    wait_until("who asked is gone", &home, || !is_alive(asked));
+    home.wait_state("shop", "running");
+    assert_eq!(home.pid("shop"), bot);
+    wait_until("it is asked anew", &home, || pid().is_ok_and(|it| it != asked));
+    // What leaves its group goes with its bot.
+    let leaving = "setsid sh -c 'echo $$ > left; exec sleep 100000' & while [ ! -s left ]; do sleep 0.01; done";
+    let probes = json!({"it": {"exec": ["/bin/sh", "-c", leaving], "period": "1h", "timeout": "5m"}});
+    home.set("shop", &[&format!("probes={probes}")]);
+    wait_probe(&home, "shop", "it", "passing");
+    let left = home.base().join("left");
+    let left: u32 = std::fs::read_to_string(left).unwrap().trim().parse().unwrap();
+    home.ok(&["bot", "stop", "shop"]);
+    wait_until("what it left is gone", &home, || !is_alive(left));
+}
+
+#[test]
 fn what_a_program_prints_is_masked() {
     let home = Home::new();
     home.create("shop", SLEEPER);

@@ -1,7 +1,7 @@
 //! Asks by a program: it is well where that ends with 0. Its first line of output is the answer.
 //!
 //! The program leads a process group of its own, which is killed when it has ended, when it takes too long,
-//! and when nobody wants to know any more: nothing that it started outlives it.
+//! and when nobody wants to know any more. What has left that group is found by its mark, see `questions.rs`.
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,6 +19,7 @@ use crate::clock;
 use crate::model::end::signal_name;
 use crate::model::probe::Answer;
 use crate::model::units::{Moment, show_duration};
+use crate::run::remains::QUESTION_MARK;
 
 /// More than a line of an answer is not wanted.
 const OUTPUT_BYTES_MAX: usize = 4096;
@@ -52,6 +53,7 @@ pub(super) fn ask(
     cwd: &Path,
     timeout: Duration,
     cancel: &Cancel,
+    question: &str,
 ) -> Option<Answer> {
     reap_late();
     let (program, arguments) = argv.split_first()?;
@@ -69,6 +71,7 @@ pub(super) fn ask(
         .args(arguments)
         .env_clear()
         .envs(env.iter().map(|(name, value)| (name, value)))
+        .env(QUESTION_MARK, question)
         .current_dir(cwd)
         .process_group(0)
         .stdin(Stdio::null())

@@ -1,31 +1,37 @@
 //! Asks bots from outside: by a program, over HTTP, by a connection.
 //!
-//! One thread keeps the schedule and sleeps until the next probe is due. Those who ask are a few threads
-//! more, made when they are needed: a probe that hangs costs one of them its timeout, and nobody else. One
-//! probe never overlaps itself. Whoever is asked no more is not answered for either: a program that asks is
+//! One thread keeps the schedule and sleeps until the next probe is due. Every question has a thread of its own
+//! as long as it lasts: a probe that hangs costs that one its timeout, and nobody else. Only where more questions
+//! hang than there may be threads do others wait, in a fair order, and that is told. One probe never overlaps
+//! itself. Whoever is asked no more is not answered for either: a program that asks is
 //! ended with all that it started.
 
 mod address;
 mod exec;
 mod http;
+mod questions;
 mod schedule;
+mod turns;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock;
 use crate::model::bot::{BotId, RunId};
-use crate::model::limits::{LATE_WAKE, PROBERS_MAX};
+use crate::model::limits::LATE_WAKE;
 use crate::model::probe::{Answer, Check, Probe, TcpCheck};
 use crate::model::units::{Moment, show_duration};
 
 use exec::Cancel;
+use questions::Questions;
 use schedule::{Key, Schedule};
+use turns::{Speed, Turns};
 
 /// The probes of one run.
 pub struct Target {
@@ -50,15 +56,12 @@ pub struct Finding {
 pub struct Prober {
     tell: Arc<dyn Fn(Finding) + Send + Sync>,
     orders: Mutex<Option<Sender<Order>>>,
+    late: Arc<AtomicUsize>,
 }
 
 enum Order {
     Watch(BotId, Option<Target>),
-    Asked {
-        key: Key,
-        run: RunId,
-        is_program: bool,
-    },
+    Asked(Asked),
     /// End the programs that are under way, and say when they are gone.
     Close(Sender<()>),
 }
@@ -71,7 +74,15 @@ struct Subject {
     cancel: Arc<Cancel>,
 }
 
-/// One question on its way.
+/// A question is over.
+struct Asked {
+    key: Key,
+    run: RunId,
+    is_program: bool,
+    took: Duration,
+}
+
+/// One question, waiting or under way.
 struct Task {
     key: Key,
     probe: Arc<Probe>,
@@ -80,8 +91,10 @@ struct Task {
 
 /// What the supervisor waits for the ends of programs that ask, when it ends itself.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
-/// A request needs little; eight times that is plenty.
-const STACK_BYTES: usize = 512 * 1024;
+/// A request needs a tenth of that, with encryption a third.
+const STACK_BYTES: usize = 256 * 1024;
+/// While questions wait for a thread, it is looked again so often whether there is one.
+const RETRY_PERIOD: Duration = Duration::from_secs(1);
 
 impl Prober {
     /// `tell` is called from the threads that ask.
@@ -89,7 +102,13 @@ impl Prober {
         Prober {
             tell: Arc::new(tell),
             orders: Mutex::new(None),
+            late: Arc::default(),
         }
+    }
+
+    /// How many probes are due and wait because too many others have not answered.
+    pub fn late(&self) -> usize {
+        self.late.load(Ordering::Relaxed)
     }
 
     /// Has a bot asked, from now on by these probes; None: not any more. Errors where no thread can be started.
@@ -100,7 +119,7 @@ impl Prober {
                 return Ok(());
             }
             let (sender, queue) = channel();
-            let keeper = Keeper::new(Arc::clone(&self.tell), sender.clone());
+            let keeper = Keeper::new(Arc::clone(&self.tell), sender.clone(), Arc::clone(&self.late));
             std::thread::Builder::new()
                 .name("probes".to_owned())
                 .stack_size(STACK_BYTES)
@@ -132,30 +151,26 @@ struct Keeper {
     orders: Sender<Order>,
     schedule: Schedule,
     subjects: HashMap<BotId, Arc<Subject>>,
-    tasks: Sender<Task>,
-    /// Shared by all who ask: who is free takes the next.
-    waiting: Arc<Mutex<Receiver<Task>>>,
-    askers: usize,
-    /// Questions that are on their way.
-    asking: usize,
-    /// Those of them that have a program run.
+    turns: Turns<Task>,
+    /// Questions under way that have a program run.
     programs: usize,
+    questions: Arc<Questions>,
+    /// How many questions wait too long, for others to read.
+    late: Arc<AtomicUsize>,
     closing: Option<Sender<()>>,
 }
 
 impl Keeper {
-    fn new(tell: Arc<dyn Fn(Finding) + Send + Sync>, orders: Sender<Order>) -> Keeper {
-        let (tasks, waiting) = channel();
+    fn new(tell: Arc<dyn Fn(Finding) + Send + Sync>, orders: Sender<Order>, late: Arc<AtomicUsize>) -> Keeper {
         Keeper {
             tell,
             orders,
             schedule: Schedule::default(),
             subjects: HashMap::new(),
-            tasks,
-            waiting: Arc::new(Mutex::new(waiting)),
-            askers: 0,
-            asking: 0,
+            turns: Turns::new(),
             programs: 0,
+            questions: Arc::default(),
+            late,
             closing: None,
         }
     }
@@ -163,7 +178,8 @@ impl Keeper {
     fn run(mut self, queue: &Receiver<Order>) {
         loop {
             let due = self.schedule.next_due();
-            let news = match due {
+            let retry = self.turns.is_waiting().then(|| clock::now() + RETRY_PERIOD);
+            let news = match due.into_iter().chain(retry).min() {
                 Some(at) => queue.recv_timeout(at.since(clock::now())),
                 None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
@@ -174,12 +190,15 @@ impl Keeper {
                     // The machine has slept, and so have the bots.
                     self.schedule.postpone(now);
                 }
-                Err(RecvTimeoutError::Timeout) => self.ask_due(now),
+                Err(RecvTimeoutError::Timeout) => self.take_due(now),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            self.ask_waiting(now);
+            self.count_late(now);
             if self.programs == 0
                 && let Some(done) = self.closing.take()
             {
+                self.questions.sweep();
                 let _ = done.send(());
                 return;
             }
@@ -194,6 +213,10 @@ impl Keeper {
                 let (same, other) = (before.as_ref().filter(|it| goes_on(it)), before.as_ref());
                 if let (None, Some(subject)) = (same, other) {
                     subject.cancel.call();
+                    self.turns.retain(|task| task.key.bot != bot);
+                    if !subject.env.is_empty() {
+                        self.start_sweep();
+                    }
                 }
                 // What is under way for this run can still be called back.
                 let cancel = same.map_or_else(|| Arc::new(Cancel::new()), |subject| Arc::clone(&subject.cancel));
@@ -210,66 +233,91 @@ impl Keeper {
                 };
                 self.subjects.insert(bot, Arc::new(subject));
             }
-            Order::Asked { key, run, is_program } => {
-                self.asking -= 1;
-                self.programs -= usize::from(is_program);
-                self.schedule.asked(&key, &run, now);
+            Order::Asked(asked) => {
+                self.turns.ended(&asked.key.bot);
+                self.programs -= usize::from(asked.is_program);
+                self.schedule.asked(&asked.key, &asked.run, Speed::of(asked.took), now);
             }
             Order::Close(done) => {
                 self.schedule = Schedule::default();
+                self.turns.retain(|_| false);
                 self.subjects.values().for_each(|subject| subject.cancel.call());
                 self.closing = Some(done);
             }
         }
     }
 
-    fn ask_due(&mut self, now: Moment) {
-        for (key, probe) in self.schedule.take_due(now) {
+    fn take_due(&mut self, now: Moment) {
+        for (key, probe, speed) in self.schedule.take_due(now) {
             let Some(subject) = self.subjects.get(&key.bot) else {
                 continue;
             };
-            let subject = Arc::clone(subject);
-            self.asking += 1;
-            self.programs += usize::from(is_program(&probe));
-            if self.asking > self.askers && self.askers < PROBERS_MAX {
-                match self.start_asker() {
-                    Ok(()) => self.askers += 1,
-                    Err(error) => tracing::warn!("cannot start a thread for probes: {error}"),
-                }
-            }
-            // Whoever takes it lives as long as this thread.
-            let _ = self.tasks.send(Task { key, probe, subject });
+            let (bot, subject) = (key.bot.clone(), Arc::clone(subject));
+            self.turns.add(bot, speed, Task { key, probe, subject }, now);
         }
     }
 
-    fn start_asker(&self) -> io::Result<()> {
-        let (waiting, orders, tell) = (Arc::clone(&self.waiting), self.orders.clone(), Arc::clone(&self.tell));
-        let ask_on = move || {
-            loop {
-                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                let Ok(task) = next else { return };
-                if let Some(answer) = ask(&task.probe, &task.subject) {
-                    tell(Finding {
-                        bot: task.key.bot.clone(),
-                        run: task.subject.run.clone(),
-                        probe: task.key.probe.clone(),
-                        answer,
-                    });
-                }
-                let asked = Order::Asked {
-                    run: task.subject.run.clone(),
-                    is_program: is_program(&task.probe),
-                    key: task.key,
-                };
-                if orders.send(asked).is_err() {
-                    return;
-                }
+    /// Starts a thread for every question whose turn it is.
+    fn ask_waiting(&mut self, now: Moment) {
+        while let Some(task) = self.turns.next() {
+            let (key, probe, subject) = (task.key.clone(), Arc::clone(&task.probe), Arc::clone(&task.subject));
+            let started = self.start_asker(task);
+            if let Err(error) = started {
+                tracing::warn!("cannot start a thread for probes: {error}");
+                self.turns.ended(&key.bot);
+                let bot = key.bot.clone();
+                self.turns.add(bot, Speed::Slow, Task { key, probe, subject }, now);
+                return;
             }
+            self.programs += usize::from(is_program(&probe));
+        }
+    }
+
+    fn count_late(&self, now: Moment) {
+        let late = self.turns.late(now);
+        if self.late.swap(late, Ordering::Relaxed) == 0 && late > 0 {
+            tracing::warn!("{late} probes are asked late: too many others do not answer");
+        }
+    }
+
+    /// Ends what programs have left; whoever still asks for this bot sweeps when it has ended.
+    fn start_sweep(&self) {
+        let questions = Arc::clone(&self.questions);
+        let sweep = std::thread::Builder::new()
+            .name("prober".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || questions.sweep());
+        if let Err(error) = sweep {
+            tracing::warn!("cannot start a thread for probes: {error}");
+        }
+    }
+
+    fn start_asker(&self, task: Task) -> io::Result<()> {
+        let (orders, tell, questions) = (self.orders.clone(), Arc::clone(&self.tell), Arc::clone(&self.questions));
+        let ask_once = move || {
+            let began_at = clock::now();
+            let answer = ask(&task.probe, &task.subject, &questions);
+            let took = clock::now().since(began_at);
+            if let Some(answer) = answer {
+                tell(Finding {
+                    bot: task.key.bot.clone(),
+                    run: task.subject.run.clone(),
+                    probe: task.key.probe.clone(),
+                    answer,
+                });
+            }
+            // Nobody keeps a schedule any more once this fails.
+            let _ = orders.send(Order::Asked(Asked {
+                run: task.subject.run.clone(),
+                is_program: is_program(&task.probe),
+                took,
+                key: task.key,
+            }));
         };
         std::thread::Builder::new()
             .name("prober".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(ask_on)
+            .spawn(ask_once)
             .map(|_| ())
     }
 }
@@ -279,9 +327,19 @@ fn is_program(probe: &Probe) -> bool {
 }
 
 /// One answer; None where nobody wants to know any more.
-fn ask(probe: &Probe, subject: &Subject) -> Option<Answer> {
+fn ask(probe: &Probe, subject: &Subject, questions: &Questions) -> Option<Answer> {
     match &probe.check {
-        Check::Exec(argv) => exec::ask(argv, &subject.env, &subject.cwd, probe.timeout, &subject.cancel),
+        Check::Exec(argv) => {
+            // No other question, of any supervisor, has this name.
+            let question = format!("{}-{}", probe.name, crate::spool::new_id(clock::stamp()));
+            let (env, cancel) = (&subject.env, &subject.cancel);
+            let answer = exec::ask(argv, env, &subject.cwd, probe.timeout, cancel, &question);
+            questions.ended(question);
+            if answer.is_none() {
+                questions.sweep();
+            }
+            answer
+        }
         Check::Http(check) => Some(http::ask(check, probe.timeout)),
         Check::Tcp(check) => Some(connect(check, probe.timeout)),
         // The supervisor sees itself whether these are well.

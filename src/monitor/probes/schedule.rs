@@ -7,6 +7,8 @@ use crate::model::bot::{BotId, RunId};
 use crate::model::probe::Probe;
 use crate::model::units::Moment;
 
+use super::turns::Speed;
+
 /// One probe of one bot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
@@ -24,6 +26,7 @@ struct Entry {
     run: RunId,
     probe: Arc<Probe>,
     stage: Stage,
+    speed: Speed,
 }
 
 #[derive(Clone, Copy)]
@@ -46,6 +49,7 @@ impl Schedule {
             let entry = known.unwrap_or_else(|| Entry {
                 run: run.clone(),
                 probe: Arc::new(probe.clone()),
+                speed: Speed::default(),
                 stage: Stage::Due((began_at + probe.initial_delay).max(now)),
             });
             if let Stage::Due(at) = entry.stage {
@@ -72,23 +76,24 @@ impl Schedule {
     }
 
     /// What is due; none of it is due again before it was asked.
-    pub(super) fn take_due(&mut self, now: Moment) -> Vec<(Key, Arc<Probe>)> {
+    pub(super) fn take_due(&mut self, now: Moment) -> Vec<(Key, Arc<Probe>, Speed)> {
         let mut taken = Vec::new();
         while self.next_due().is_some_and(|at| at <= now) {
             let Some((at, key)) = self.due.pop_first() else { break };
             if let Some(entry) = self.entries.get_mut(&key) {
                 entry.stage = Stage::Asking(at);
-                taken.push((key, Arc::clone(&entry.probe)));
+                taken.push((key, Arc::clone(&entry.probe), entry.speed));
             }
         }
         taken
     }
 
     /// A question was answered; that of an older run changes nothing.
-    pub(super) fn asked(&mut self, key: &Key, run: &RunId, now: Moment) {
+    pub(super) fn asked(&mut self, key: &Key, run: &RunId, speed: Speed, now: Moment) {
         let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.run == *run) else {
             return;
         };
+        entry.speed = speed;
         if let Stage::Asking(at) = entry.stage {
             // Looks that were missed meanwhile are not made up for.
             let next = (at + entry.probe.period).max(now);
@@ -142,10 +147,10 @@ mod tests {
         RunId::parse(&format!("{number:026}")).unwrap()
     }
 
-    fn names(taken: &[(Key, Arc<Probe>)]) -> Vec<String> {
+    fn names(taken: &[(Key, Arc<Probe>, Speed)]) -> Vec<String> {
         taken
             .iter()
-            .map(|(key, _)| format!("{}.{}", key.bot, key.probe))
+            .map(|(key, ..)| format!("{}.{}", key.bot, key.probe))
             .collect()
     }
 
@@ -167,11 +172,11 @@ mod tests {
         // While it is being asked it is not due again, however long that takes.
         assert_eq!(names(&schedule.take_due(at(300))), ["shop.a"]);
         assert_eq!(schedule.next_due(), None);
-        schedule.asked(&due[0].0, &run(1), at(102));
+        schedule.asked(&due[0].0, &run(1), Speed::Quick, at(102));
         assert_eq!(schedule.next_due(), Some(at(111)));
         // An answer that comes late is followed at once, and only once.
         schedule.take_due(at(111));
-        schedule.asked(&due[0].0, &run(1), at(155));
+        schedule.asked(&due[0].0, &run(1), Speed::Quick, at(155));
         assert_eq!(schedule.next_due(), Some(at(155)));
     }
 
@@ -187,9 +192,9 @@ mod tests {
         schedule.watch(&shop, &run(2), &probes, at(2), at(2));
         assert_eq!(schedule.next_due(), Some(at(2)));
         schedule.take_due(at(2));
-        schedule.asked(&due[0].0, &run(1), at(3));
+        schedule.asked(&due[0].0, &run(1), Speed::Quick, at(3));
         assert_eq!(schedule.next_due(), None, "an answer of an older run");
-        schedule.asked(&due[0].0, &run(2), at(3));
+        schedule.asked(&due[0].0, &run(2), Speed::Quick, at(3));
         assert_eq!(schedule.next_due(), Some(at(12)));
         schedule.postpone(at(900));
         assert_eq!(schedule.next_due(), Some(at(910)));

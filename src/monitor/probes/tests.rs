@@ -12,7 +12,7 @@ const PATIENT: Duration = Duration::from_secs(20);
 fn sh(script: &str, timeout: Duration) -> Answer {
     let argv = ["/bin/sh", "-c", script].map(str::to_owned);
     let env = [("WHO".to_owned(), "shop".to_owned())];
-    exec::ask(&argv, &env, std::path::Path::new("/"), timeout, &Cancel::new()).unwrap()
+    exec::ask(&argv, &env, std::path::Path::new("/"), timeout, &Cancel::new(), "it-1").unwrap()
 }
 
 #[test]
@@ -36,7 +36,15 @@ fn a_program_answers_by_its_end_and_its_first_line() {
         assert!(answer.text.len() < 5000, "{script}");
     }
     let missing = ["/nowhere/x".to_owned()];
-    let answer = exec::ask(&missing, &[], std::path::Path::new("/"), PATIENT, &Cancel::new()).unwrap();
+    let answer = exec::ask(
+        &missing,
+        &[],
+        std::path::Path::new("/"),
+        PATIENT,
+        &Cancel::new(),
+        "it-1",
+    )
+    .unwrap();
     assert_eq!(
         answer,
         Answer::failure("cannot run /nowhere/x: No such file or directory")
@@ -63,12 +71,43 @@ fn a_program_that_hangs_is_killed_with_all_that_it_started() {
 }
 
 #[test]
+fn what_has_left_the_group_of_its_question_is_found_by_its_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pid");
+    let script = format!(
+        "setsid sh -c 'echo $$ > {0}; exec sleep 100000' & while [ ! -s {0} ]; do sleep 0.01; done",
+        file.display()
+    );
+    let argv = ["/bin/sh".to_owned(), "-c".to_owned(), script];
+    let env = [("PATH".to_owned(), std::env::var("PATH").unwrap())];
+    let question = format!("it-{}", crate::spool::new_id(clock::stamp()));
+    exec::ask(&argv, &env, dir.path(), PATIENT, &Cancel::new(), &question).unwrap();
+    let left: u32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    let lives = || crate::run::identity::Stat::of(left).is_some_and(|stat| !stat.is_zombie());
+    assert!(lives());
+    let questions = Questions::default();
+    questions.ended("another".to_owned());
+    questions.sweep();
+    assert!(lives(), "it is of another question");
+    questions.ended(question);
+    questions.sweep();
+    assert!(!lives());
+}
+
+#[test]
 fn a_question_that_is_called_back_has_no_answer() {
     let cancel = Arc::new(Cancel::new());
     let other = Arc::clone(&cancel);
     let asking = std::thread::spawn(move || {
         let argv = ["/bin/sleep", "100000"].map(str::to_owned);
-        exec::ask(&argv, &[], std::path::Path::new("/"), Duration::from_secs(3000), &other)
+        exec::ask(
+            &argv,
+            &[],
+            std::path::Path::new("/"),
+            Duration::from_secs(3000),
+            &other,
+            "it-2",
+        )
     });
     cancel.call();
     assert_eq!(asking.join().unwrap(), None);
@@ -213,9 +252,11 @@ fn a_probe_that_hangs_costs_nobody_else_anything() {
         status: (200, 399),
         body: None,
     };
-    prober
-        .watch("deaf".parse().unwrap(), Some(target(Check::Http(hanging))))
-        .unwrap();
+    // More of them than a few threads could hold.
+    for number in 0..40 {
+        let deaf = format!("deaf{number}").parse().unwrap();
+        prober.watch(deaf, Some(target(Check::Http(hanging.clone())))).unwrap();
+    }
     let sleeper = ["/bin/sleep", "100000"].map(str::to_owned).to_vec();
     prober
         .watch("slow".parse().unwrap(), Some(target(Check::Exec(sleeper))))
@@ -227,6 +268,7 @@ fn a_probe_that_hangs_costs_nobody_else_anything() {
     for _ in 0..3 {
         assert_eq!(findings.recv_timeout(PATIENT), Ok(("well".to_owned(), true)));
     }
+    assert_eq!(prober.late(), 0);
     drop(silent);
     prober.watch("slow".parse().unwrap(), None).unwrap();
     prober.close();

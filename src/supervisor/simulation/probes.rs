@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::probe::Answer;
-use crate::supervisor::news::LogFinding;
+use crate::supervisor::news::{LogFinding, LogMatch};
 
 /// A bot with these probes.
 fn probed(name: &str, index: u32, probes: Value) -> Configured {
@@ -197,18 +197,35 @@ fn a_backlog_that_nobody_takes_is_a_failure() {
     );
 }
 
+/// One look into the log of the bot, and the time until the next one.
 fn read(simulation: &mut Simulation, errors: u64, matched: &[(&str, &str)]) {
+    look(simulation, (errors, errors), matched, Duration::ZERO, None);
+}
+
+fn look(
+    simulation: &mut Simulation,
+    (errors, recent): (u64, u64),
+    matched: &[(&str, &str)],
+    age: Duration,
+    unread: Option<&str>,
+) {
+    let at = Stamp(simulation.world().stamp().0 - age.as_micros() as i64);
     let finding = LogFinding {
         bot: id_of("shop"),
         run: simulation.run("shop"),
         errors,
-        recent: errors,
+        recent,
         matched: matched
             .iter()
-            .map(|(name, line)| ((*name).into(), (*line).into()))
+            .map(|(name, line)| LogMatch {
+                probe: (*name).into(),
+                line: (*line).into(),
+                at: Some(at),
+            })
             .collect(),
+        unread: unread.map(str::to_owned),
     };
-    let findings = if errors > 0 || !matched.is_empty() {
+    let findings = if errors > 0 || !matched.is_empty() || unread.is_some() {
         vec![finding]
     } else {
         vec![]
@@ -249,6 +266,84 @@ fn lines_that_must_come_and_lines_that_must_not() {
         simulation.facts_of("shop", "unhealthy")[0].detail,
         "probe lost failed: a line matched \"lost\": connection lost"
     );
+}
+
+#[test]
+fn a_line_counts_from_when_it_was_written() {
+    let probes = json!({"tick": {"log": {"must_appear": "tick", "within": "1m"}, "role": "readiness", "period": "1s"}});
+    let mut simulation = steady(probes);
+    simulation.pass(seconds(60));
+    look(&mut simulation, (0, 0), &[("tick", "tick")], seconds(50), None);
+    assert_eq!(simulation.status("shop").ready, Some(true));
+    for _ in 0..3 {
+        read(&mut simulation, 0, &[]);
+    }
+    assert_eq!(simulation.status("shop").probes[0].state, "failing");
+}
+
+#[test]
+fn of_what_was_not_read_nothing_is_concluded() {
+    let probes = json!({
+        "tick": {"log": {"must_appear": "tick", "within": "1m"}, "role": "readiness", "period": "1s"},
+        "lost": {"log": {"must_not_appear": "lost"}, "role": "readiness", "period": "1s"},
+    });
+    let mut simulation = steady(probes);
+    let unread = Some("2.0 MiB of its log were not read");
+    let states = |simulation: &mut Simulation| {
+        let line = simulation.status("shop");
+        let told = line.probes.iter();
+        told.map(|probe| (probe.state.clone(), probe.answer.clone().unwrap_or_default()))
+            .collect::<Vec<_>>()
+    };
+    let told = |state: &str| (state.to_owned(), unread.unwrap_or_default().to_owned());
+    look(&mut simulation, (0, 0), &[], seconds(0), unread);
+    assert_eq!(states(&mut simulation), [told("unknown"), told("unknown")]);
+    look(
+        &mut simulation,
+        (0, 0),
+        &[("tick", "tick"), ("lost", "lost")],
+        seconds(0),
+        unread,
+    );
+    for _ in 0..30 {
+        look(&mut simulation, (0, 0), &[], seconds(0), unread);
+    }
+    assert_eq!(states(&mut simulation), [told("failing"), told("passing")]);
+    // Silence counts from the last gap on.
+    for _ in 0..11 {
+        read(&mut simulation, 0, &[]);
+    }
+    let state = states(&mut simulation);
+    assert_eq!((state[0].0.as_str(), state[1].0.as_str()), ("passing", "passing"));
+    for _ in 0..3 {
+        read(&mut simulation, 0, &[]);
+    }
+    assert_eq!(simulation.status("shop").probes[1].state, "failing");
+}
+
+#[test]
+fn lines_that_the_last_supervisor_has_read_are_not_counted_again() {
+    let mut simulation = steady(json!({}));
+    let shop = id_of("shop");
+    let launched = simulation.world().logged[&shop];
+    read(&mut simulation, 15, &[]);
+    let shown = simulation.world().issues.last().unwrap().snapshot.generated_at;
+    let mut simulation = simulation.kill_supervisor();
+    simulation.pass(seconds(2));
+    let since = simulation.world().logged[&shop];
+    assert_eq!(since, Stamp::from_unix_ms(shown));
+    assert!(since > launched);
+    // The next run is read from its own start.
+    simulation.crash("shop", code(1));
+    simulation.pass(seconds(10));
+    assert!(simulation.world().logged[&shop] > since);
+}
+
+#[test]
+fn old_errors_are_history_and_no_rate() {
+    let mut simulation = steady(json!({}));
+    look(&mut simulation, (7, 2), &[], seconds(0), None);
+    assert_eq!(simulation.status("shop").errors_per_minute, Some(2));
 }
 
 #[test]
