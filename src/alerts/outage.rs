@@ -346,8 +346,7 @@ mod tests {
             (bot.is_wanted, bot.state) = (false, State::Stopped);
         }
         assert_eq!(watch.look(&stopped, &policy, tick(2)), None);
-        let mut settings = crate::model::alert::AlertSettings::default();
-        settings.outage = policy.clone();
+        let settings = crate::model::alert::AlertSettings::default();
         let mut resumed = OutageWatch::resume(Stamp(5), "4 of 5 bots fail together: a");
         let found = resumed.look(&scene(&platforms, 5), &policy, tick(9)).unwrap();
         assert_eq!(found.since, Stamp(5));

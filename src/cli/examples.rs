@@ -1,5 +1,7 @@
 //! Examples of every verb, for its help and its manual page. A test parses each of them.
 
+mod ipc;
+
 use std::fmt::Write;
 
 use clap::builder::Styles;
@@ -19,6 +21,7 @@ const fn example(purpose: &'static str, line: &'static str) -> Example {
 pub fn of(verb: &str) -> &'static [Example] {
     TABLE
         .iter()
+        .chain(ipc::TABLE)
         .find(|(words, _)| *words == verb)
         .map_or(&[], |(_, examples)| examples)
 }
@@ -364,75 +367,6 @@ const TABLE: &[(&str, &[Example])] = &[
     (
         "queue stats",
         &[example("How many messages are where", "multibot queue stats")],
-    ),
-    (
-        "ipc",
-        &[
-            example("A bot begins with", "multibot ipc ready"),
-            example("and goes on with", "multibot ipc receive --timeout 10s"),
-        ],
-    ),
-    ("ipc ready", &[example("The first word of a bot", "multibot ipc ready")]),
-    (
-        "ipc heartbeat",
-        &[example("Once in each turn of the bot's loop", "multibot ipc heartbeat")],
-    ),
-    (
-        "ipc event",
-        &[
-            example("The platform is reached", "multibot ipc event connected"),
-            example(
-                "Something of your own",
-                "multibot ipc event order_placed --json '{\"number\": 4711}'",
-            ),
-        ],
-    ),
-    (
-        "ipc receive",
-        &[
-            example(
-                "Wait for ten seconds, so that there is time for a heartbeat in between",
-                "multibot ipc receive --timeout 10s",
-            ),
-            example("For jq", "multibot ipc receive --json"),
-        ],
-    ),
-    (
-        "ipc ack",
-        &[example(
-            "Done, and nobody waits for an answer",
-            "multibot ipc ack 01KEXAMPE0000000000000000C",
-        )],
-    ),
-    (
-        "ipc fail",
-        &[
-            example(
-                "Not now: once more, later",
-                "multibot ipc fail 01KEXAMPE0000000000000000C --message 'the shop is closed'",
-            ),
-            example(
-                "The platform said when",
-                "multibot ipc fail 01KEXAMPE0000000000000000C --retry-after 30s",
-            ),
-            example(
-                "Never",
-                "multibot ipc fail 01KEXAMPE0000000000000000C --permanent --message 'unknown command'",
-            ),
-        ],
-    ),
-    (
-        "ipc reply",
-        &[
-            example(
-                "Answer a text",
-                "multibot ipc reply 01KEXAMPE0000000000000000C --text 'hello yourself'",
-            ),
-            example(
-                "Answer a command of your own",
-                "multibot ipc reply 01KEXAMPE0000000000000000C --json '{\"prices\": 12}'",
-            ),
-        ],
     ),
     (
         "events",

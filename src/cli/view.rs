@@ -1,5 +1,6 @@
 //! What `status`, `list`, `up` and `start --foreground` show of a home: one view, as JSON and in words.
 
+mod health;
 mod offline;
 mod usage;
 
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use self::health::{ProbeView, probe_view};
 use self::offline::look_without;
 use self::usage::{LimitActionView, LimitView};
 use super::client::{Client, age, is_halted, is_well};
@@ -17,7 +19,7 @@ use crate::model::bot::{BotId, State};
 use crate::model::units::{Stamp, show_age, show_size};
 use crate::output::{Cell, Column, Paint, Style, Table};
 use crate::run::orders::NOT_IN_FORCE;
-use crate::supervisor::snapshot::{BotStatus, Capacity, ProbeStatus, Snapshot, Stage};
+use crate::supervisor::snapshot::{BotStatus, Capacity, Snapshot, Stage};
 
 /// A sink that fails for less may only have had a bad moment.
 const SINK_FAILING_AFTER: Duration = Duration::from_secs(60);
@@ -128,18 +130,6 @@ pub(super) struct BotView {
     pub alert_level: Option<String>,
     #[serde(skip)]
     is_well: bool,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct ProbeView {
-    pub name: String,
-    pub role: String,
-    pub kind: String,
-    pub state: String,
-    pub since: Option<String>,
-    pub answer: Option<String>,
-    pub answered_at: Option<String>,
-    pub failures: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -317,19 +307,6 @@ fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {
         alerts: bot.alerts,
         alert_level: bot.alert_level.clone(),
         is_well: is_well(bot),
-    }
-}
-
-fn probe_view(probe: &ProbeStatus) -> ProbeView {
-    ProbeView {
-        name: probe.name.clone(),
-        role: probe.role.clone(),
-        kind: probe.kind.clone(),
-        state: probe.state.clone(),
-        since: probe.since.map(show_ms),
-        answer: probe.answer.clone(),
-        answered_at: probe.answered_at.map(show_ms),
-        failures: probe.failures,
     }
 }
 

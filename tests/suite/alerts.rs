@@ -508,3 +508,22 @@ fn a_sink_that_cannot_work_is_noted_until_it_can() {
     home.create("shop", SLEEPER);
     wait_until("the bot is known", &home, || notes().contains("shop has no token"));
 }
+
+#[test]
+fn reminders_do_not_pile_up_in_a_sink_that_is_away() {
+    let double = Double::start();
+    double.refuse(503);
+    let yaml = settings(&webhook(&double)).replace("  recover_after: 0s", "  recover_after: 0s\n  remind_after: 1s");
+    let home = Home::with_settings(&yaml);
+    home.write("bad", "");
+    create_fickle(&home, "shop");
+    home.run(&["start"]);
+    wait_until("a reminder was due", &home, || {
+        alerts(&home, &[]).iter().any(|alert| alert["reminded_at"].is_string())
+    });
+    home.ok(&["alerts", "ack", "--all"]);
+    double.accept();
+    wait_words(&home, &double, &["raised down shop"]);
+    home.ok(&["alerts", "test", "ops"]);
+    wait_words(&home, &double, &["raised down shop", "test test -"]);
+}
