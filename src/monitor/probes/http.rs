@@ -15,6 +15,8 @@ use crate::model::units::show_duration;
 
 /// So much of an answer is looked at for its pattern.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
+/// The heads of a request and of an answer fit; hundreds of these may wait at once.
+const BUFFER_BYTES: usize = 16 * 1024;
 const USER_AGENT: &str = concat!("multibot-probe/", env!("CARGO_PKG_VERSION"));
 
 pub(super) fn ask(check: &HttpCheck, timeout: Duration) -> Answer {
@@ -27,6 +29,8 @@ pub(super) fn ask(check: &HttpCheck, timeout: Duration) -> Answer {
         .max_idle_connections(0)
         .proxy(None)
         .user_agent(USER_AGENT)
+        .input_buffer_size(BUFFER_BYTES)
+        .output_buffer_size(BUFFER_BYTES)
         .build();
     let agent = Agent::with_parts(config, DefaultConnector::default(), HostsResolver);
     let mut request = Request::builder().method(check.method.as_str()).uri(&check.url);

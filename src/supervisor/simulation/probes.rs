@@ -288,15 +288,15 @@ fn of_what_was_not_read_nothing_is_concluded() {
         "lost": {"log": {"must_not_appear": "lost"}, "role": "readiness", "period": "1s"},
     });
     let mut simulation = steady(probes);
-    let gap = "2.0 MiB of its log were not read";
-    let unread = Some(gap);
+    let skipped = "2.0 MiB of its log were not read";
+    let unread = Some(skipped);
     let states = |simulation: &mut Simulation| {
         let line = simulation.status("shop");
         let told = line.probes.iter();
         told.map(|probe| (probe.state.clone(), probe.answer.clone().unwrap_or_default()))
             .collect::<Vec<_>>()
     };
-    let told = |state: &str| (state.to_owned(), gap.to_owned());
+    let told = |state: &str| (state.to_owned(), skipped.to_owned());
     look(&mut simulation, (0, 0), &[], seconds(0), unread);
     assert_eq!(states(&mut simulation), [told("unknown"), told("unknown")]);
     look(
