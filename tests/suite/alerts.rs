@@ -426,7 +426,8 @@ fn alerts_of_the_home_are_shown_and_checked() {
     home.ok(&["start"]);
     home.write("bad", "");
     for bot in ["shop", "desk"] {
-        kill(home.pid(bot), Signal::KILL);
+        // Not one of the signals that people send.
+        kill(home.pid(bot), Signal::ABORT);
     }
     wait_until("status counts it", &home, || home.status()["supervisor"]["alerts"] == 1);
     let about = &home.status()["supervisor"];
@@ -469,7 +470,7 @@ fn a_word_behind_one_that_fails_says_so() {
     home.ok(&["start"]);
     double.refuse(503);
     home.run(&["alerts", "test"]).code(1);
-    let second = home.run(&["alerts", "test", "--json", "--timeout", "50ms"]).code(1);
+    let second = home.run(&["alerts", "test", "--json", "--timeout", "2s"]).code(1);
     let why = second.records()[0]["why"].as_str().unwrap().to_owned();
     assert!(
         why.starts_with("2 wait for the first of them") && why.contains("HTTP 503"),

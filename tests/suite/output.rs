@@ -73,7 +73,9 @@ fn check_shape(status: &Value) {
             "capacity",
             "adopted",
             "disk_free_bytes",
-            "outage"
+            "outage",
+            "alerts",
+            "alert_level"
         ]
     );
     assert_eq!(
