@@ -1,25 +1,13 @@
 //! Seeded walks over the book of alerts.
 
 use super::*;
-
-/// A small generator, so that a walk is repeated by its seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
+use crate::model::dice::Dice;
 
 #[test]
 fn walks_keep_the_promises() {
     const RULES: [Rule; 5] = [Rule::Down, Rule::Held, Rule::CrashLoop, Rule::Memory, Rule::Limit];
     for seed in 0..300 {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let mut desk = Desk::new();
         desk.settings.remind_after = Some(Duration::from_secs(300));
         let mut holding: Vec<Condition> = Vec::new();
@@ -27,13 +15,13 @@ fn walks_keep_the_promises() {
         let mut known: BTreeMap<(Rule, Option<BotId>), String> = BTreeMap::new();
         let mut last_change: BTreeMap<(Rule, Option<BotId>), u64> = BTreeMap::new();
         for _ in 0..400 {
-            let bot = ["a", "b"][usize::try_from(dice.roll(2)).unwrap()];
-            let condition = of(RULES[usize::try_from(dice.roll(5)).unwrap()], bot);
-            match dice.roll(4) {
+            let bot = ["a", "b"][usize::try_from(dice.below(2)).unwrap()];
+            let condition = of(RULES[usize::try_from(dice.below(5)).unwrap()], bot);
+            match dice.below(4) {
                 0 => holding.retain(|it| (it.rule, &it.bot) != (condition.rule, &condition.bot)),
                 1 => holding.push(condition.clone()),
-                2 if dice.roll(10) == 0 => desk.silence(Some(bot), 1 + dice.roll(100)),
-                3 if dice.roll(30) == 0 => {
+                2 if dice.below(10) == 0 => desk.silence(Some(bot), 1 + dice.below(100)),
+                3 if dice.below(30) == 0 => {
                     // A supervisor dies and the next one goes on with what was written.
                     let mut left: Vec<Alert> = desk.book.open.values().map(|entry| entry.alert.clone()).collect();
                     left.extend(desk.book.over.iter().cloned());
@@ -41,7 +29,7 @@ fn walks_keep_the_promises() {
                 }
                 _ => {}
             }
-            for (change, alert) in desk.hear(dice.roll(20), &holding) {
+            for (change, alert) in desk.hear(dice.below(20), &holding) {
                 let key = (alert.rule, alert.bot.clone());
                 let is_silent = desk
                     .silences
@@ -93,13 +81,13 @@ fn walks_keep_the_promises() {
 #[test]
 fn sleeping_until_the_next_due_moment_misses_nothing() {
     for seed in 0..100 {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let conditions: Vec<Condition> = [Rule::Down, Rule::Held, Rule::NotReady]
             .into_iter()
-            .filter(|_| dice.roll(3) > 0)
+            .filter(|_| dice.below(3) > 0)
             .map(|rule| of(rule, "a"))
             .collect();
-        let silence_s = dice.roll(200);
+        let silence_s = dice.below(200);
         let new = || {
             let mut desk = Desk::new();
             desk.settings.remind_after = Some(Duration::from_secs(100));

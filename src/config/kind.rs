@@ -3,16 +3,17 @@
 //! A canonical value is JSON that reads back as itself: durations are texts such as `1m30s`, sizes stay as
 //! written, numbers and truth values are JSON's own. It never holds null.
 
+mod lists;
+
 use std::time::Duration;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
+use self::lists::{read_argv, read_names, read_rules, read_senders, read_variables};
 use super::fault::Fault;
 use super::probe::read_probes;
-use super::variable::{NAME_RULE, is_name, is_reserved};
 use super::yaml::{Node, Shape};
-use crate::model::alert::Rule;
-use crate::model::bot::{BotId, signal_name, signal_number};
+use crate::model::bot::{signal_name, signal_number};
 use crate::model::nearest::nearest;
 use crate::model::units::{parse_duration, parse_size, show_duration, show_size};
 
@@ -319,171 +320,10 @@ fn signal_word(number: i32) -> String {
         .map_or_else(|| number.to_string(), str::to_owned)
 }
 
-fn read_argv(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value> {
-    let mut refuse = |place, why: &str| {
-        faults.push(Fault::at(place, format!("{key}: {why}")));
-        None
-    };
-    let Shape::List(items) = &node.shape else {
-        return refuse(node.place, "write a list: [\"python3\", \"shop.py\"]");
-    };
-    if items.is_empty() {
-        return refuse(node.place, "the list is empty; without a command, remove the key");
-    }
-    let mut argv = Vec::with_capacity(items.len());
-    for (index, item) in items.iter().enumerate() {
-        match &item.shape {
-            Shape::Scalar(text) if text.contains('\0') => {
-                return refuse(item.place, "an argument holds a NUL character");
-            }
-            Shape::Scalar(text) if index == 0 && text.trim().is_empty() => {
-                return refuse(item.place, "the program's name is empty");
-            }
-            Shape::Scalar(text) if index == 0 && (text == "~" || text.starts_with("~/")) => {
-                return refuse(item.place, "a leading ~ is not expanded: write the program's full path");
-            }
-            Shape::Scalar(text) => argv.push(Value::from(text.as_str())),
-            Shape::Null => return refuse(item.place, "an argument has no value; write \"\" for an empty one"),
-            Shape::List(_) | Shape::Map(_) => {
-                return refuse(item.place, "an argument is not one text; quote it");
-            }
-        }
-    }
-    Some(Value::Array(argv))
-}
-
-/// Entries are told by their number: what stands in the wrong place here may be a token.
-fn read_names(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value> {
-    let items = match &node.shape {
-        Shape::Null => return None,
-        Shape::List(items) => items,
-        Shape::Scalar(_) | Shape::Map(_) => {
-            faults.push(Fault::at(
-                node.place,
-                format!("{key}: write a list: [NAME, OTHER_NAME]"),
-            ));
-            return None;
-        }
-    };
-    let known = faults.len();
-    let mut names = Vec::with_capacity(items.len());
-    for (index, item) in items.iter().enumerate() {
-        let number = index + 1;
-        match &item.shape {
-            Shape::Scalar(name) if !is_name(name) => faults.push(Fault::at(
-                item.place,
-                format!("{key}: entry {number} is not a variable name: {NAME_RULE}"),
-            )),
-            Shape::Scalar(name) if is_reserved(name) => faults.push(Fault::at(item.place, reserved(key, name))),
-            Shape::Scalar(name) => names.push(Value::from(name.as_str())),
-            Shape::Null | Shape::List(_) | Shape::Map(_) => {
-                faults.push(Fault::at(item.place, format!("{key}: entry {number} is not one name")))
-            }
-        }
-    }
-    (faults.len() == known).then_some(Value::Array(names))
-}
-
-fn read_senders(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value> {
-    let Shape::List(items) = &node.shape else {
-        if node.shape != Shape::Null {
-            faults.push(Fault::at(node.place, format!("{key}: write a list: [shop, desk]")));
-        }
-        return None;
-    };
-    let known = faults.len();
-    let mut senders = Vec::with_capacity(items.len());
-    for (index, item) in items.iter().enumerate() {
-        match &item.shape {
-            Shape::Scalar(name) if name == "*" || name.parse::<BotId>().is_ok() => {
-                senders.push(Value::from(name.as_str()));
-            }
-            Shape::Scalar(_) | Shape::Null | Shape::List(_) | Shape::Map(_) => {
-                let why = format!("{key}: entry {} is not the id of a bot, nor \"*\"", index + 1);
-                faults.push(Fault::at(item.place, why));
-            }
-        }
-    }
-    (faults.len() == known).then_some(Value::Array(senders))
-}
-
-fn read_rules(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value> {
-    let Shape::List(items) = &node.shape else {
-        if node.shape != Shape::Null {
-            faults.push(Fault::at(node.place, format!("{key}: write a list: [down, held]")));
-        }
-        return None;
-    };
-    let known = faults.len();
-    let mut rules = Vec::with_capacity(items.len());
-    for item in items {
-        match &item.shape {
-            Shape::Scalar(word) if Rule::from_word(word).is_some() => rules.push(Value::from(word.as_str())),
-            Shape::Scalar(word) => {
-                let all = Rule::ALL.map(Rule::word);
-                let near = nearest(word, all).map(|near| format!("; nearest is {near:?}"));
-                let said = format!(
-                    "{key}: {word:?} is none of {}{}",
-                    all.join(", "),
-                    near.unwrap_or_default()
-                );
-                faults.push(Fault::at(item.place, said));
-            }
-            Shape::Null | Shape::List(_) | Shape::Map(_) => {
-                faults.push(Fault::at(item.place, format!("{key}: write a list: [down, held]")));
-            }
-        }
-    }
-    (faults.len() == known).then_some(Value::Array(rules))
-}
-
 fn is_url(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let is_clean = text.chars().all(|c| c.is_ascii_graphic());
     is_clean && rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
-}
-
-fn reserved(key: &str, name: &str) -> String {
-    format!("{key}: {name} is set by multibot itself; choose another name")
-}
-
-fn read_variables(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value> {
-    let entries = match &node.shape {
-        Shape::Null => return None,
-        Shape::Map(entries) => entries,
-        Shape::Scalar(_) | Shape::List(_) => {
-            faults.push(Fault::at(
-                node.place,
-                format!("{key}: write a mapping: {{NAME: value}}"),
-            ));
-            return None;
-        }
-    };
-    let known = faults.len();
-    let mut variables = Map::new();
-    for entry in entries {
-        let name = &entry.name;
-        if !is_name(name) {
-            faults.push(Fault::at(
-                entry.place,
-                format!("{key}: {name:?} is not a variable name: {NAME_RULE}"),
-            ));
-        } else if is_reserved(name) {
-            faults.push(Fault::at(entry.place, reserved(key, name)));
-        } else {
-            let why = match &entry.node.shape {
-                Shape::Scalar(text) if !text.contains('\0') => {
-                    variables.insert(name.clone(), Value::from(text.as_str()));
-                    continue;
-                }
-                Shape::Scalar(_) => ": the value holds a NUL character",
-                Shape::Null => " has no value: write \"\" for an empty one",
-                Shape::List(_) | Shape::Map(_) => ": the value is not one text; quote it",
-            };
-            faults.push(Fault::at(entry.node.place, format!("{key}.{name}{why}")));
-        }
-    }
-    (faults.len() == known).then_some(Value::Object(variables))
 }
 
 #[cfg(test)]

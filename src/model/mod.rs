@@ -2,6 +2,8 @@
 
 pub mod alert;
 pub mod bot;
+#[cfg(test)]
+pub(crate) mod dice;
 pub mod end;
 pub mod fact;
 pub mod kernel;

@@ -1,6 +1,7 @@
 //! Tables and seeded walks of the rules.
 
 use super::*;
+use crate::model::dice::Dice;
 use crate::model::usage::{HALTED_MAX, LimitAction};
 
 fn at(second: u64) -> Moment {
@@ -290,18 +291,6 @@ fn a_gap_is_a_break() {
     );
 }
 
-/// A small xorshift: the walks need a seed that can be printed, not quality.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
-
 /// What a plain reader of the looks says: how long, up to the last one, each was above a threshold.
 fn above_for(looks: &[(Moment, u64)], threshold: f64) -> Option<Duration> {
     let tail = looks.iter().rev().take_while(|(_, value)| *value as f64 > threshold);
@@ -309,7 +298,7 @@ fn above_for(looks: &[(Moment, u64)], threshold: f64) -> Option<Duration> {
 }
 
 fn walk(seed: u64) {
-    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut dice = Dice::new(seed);
     let max = 30 + dice.below(400);
     let lasting = Duration::from_secs(dice.below(40));
     let period = Duration::from_secs(1 + dice.below(9));

@@ -1,5 +1,6 @@
 //! Recovery and negative answers on real folders, also when everything ends before any of their steps.
 
+use crate::model::dice::Dice;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
@@ -377,18 +378,6 @@ fn history_gives_way_where_the_line_would_become_too_long() {
     assert_eq!(world.places(), ["x1: new 2"]);
 }
 
-/// Numbers that look random and are the same for one seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
-
 /// One life of a bot: takes some messages, acks, fails or keeps them, and may be cut off anywhere.
 fn live(world: &World, dice: &mut Dice, acked: &mut Vec<String>) -> Result<()> {
     let mut consumer = world.consumer();
@@ -423,7 +412,7 @@ fn live(world: &World, dice: &mut Dice, acked: &mut Vec<String>) -> Result<()> {
 #[test]
 fn no_accepted_message_is_lost_or_invented_whatever_is_cut_off() {
     for seed in 1..80u64 {
-        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut dice = Dice::new(seed);
         let world = world();
         let (mut sent, mut accepted, mut acked) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..12 {

@@ -4,31 +4,12 @@
 
 use super::*;
 use crate::model::bot::{LimitAction, ReadyWhen, RestartWhen, Secret, State};
+use crate::model::dice::Dice;
 use crate::model::limits::SNAPSHOT_INTERVAL;
 use crate::model::usage::{Level, Measure};
 use crate::supervisor::machine::{Phase, Rest, StopMode};
 
 const NAMES: [&str; 5] = ["alpha", "beta", "gamma", "delta", "omega"];
-
-/// A small xorshift: the walks need a seed that can be printed, not quality.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-
-    fn one_in(&mut self, chances: u64) -> bool {
-        self.below(chances) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
-    }
-}
 
 fn random_bot(dice: &mut Dice, index: usize) -> Configured {
     let mut configured = bot(NAMES[index], u32::try_from(index).unwrap());
@@ -182,7 +163,7 @@ fn operate(simulation: &mut Simulation, dice: &mut Dice, ids: &mut Vec<String>) 
 }
 
 fn walk(seed: u64) {
-    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut dice = Dice::new(seed);
     let mut simulation = begin(&mut dice);
     let mut ids = Vec::new();
     // What was found running keeps its place, however many that are.
