@@ -82,31 +82,18 @@ fn snapshot(bots: u32) -> Snapshot {
         errors_per_minute: Some(0),
         ..BotStatus::default()
     };
+    let identity = Identity {
+        pid: 1,
+        start_ticks: 1,
+        boot_id: "boot".to_owned(),
+        pid_ns: 1,
+    };
     Snapshot {
         schema: SNAPSHOT_VERSION,
         generated_at: 1_795_477_595_216,
         supervisor: Supervisor {
-            identity: Identity {
-                pid: 1,
-                start_ticks: 1,
-                boot_id: "boot".to_owned(),
-                pid_ns: 1,
-            },
-            version: "0.1.0".to_owned(),
-            started_at: 1_795_477_595_216,
             stage: Stage::Running,
-            notes: Vec::new(),
-            image: 0,
-            came_back: None,
-            in_terminal: false,
-            adopted: 0,
-            disk_free_bytes: None,
-            outage: None,
-            alerts: 0,
-            alert_level: None,
-            alert_texts: Vec::new(),
-            sinks_miss: Vec::new(),
-            capacity: None,
+            ..Supervisor::new(identity, "0.1.0", 1_795_477_595_216)
         },
         blocked: 0,
         blocked_permanent: 0,

@@ -37,7 +37,7 @@ use crate::supervisor::process::{Observer, Parts, ProcessHost};
 use crate::supervisor::publisher::Publisher;
 use crate::supervisor::recorder::{Recorder, RecorderError};
 use crate::supervisor::shims::Shims;
-use crate::supervisor::snapshot::{self, Stage};
+use crate::supervisor::snapshot;
 use crate::supervisor::traffic::Traffic;
 use crate::supervisor::watch::{Hint, Watches};
 use crate::trace;
@@ -193,22 +193,10 @@ fn outcome_of(parting: Parting, lock: Lock, image: u32) -> Outcome {
 /// What it tells of itself before anything is known.
 fn about(identity: Identity, succession: Succession, in_terminal: bool) -> snapshot::Supervisor {
     snapshot::Supervisor {
-        identity,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_at: clock::stamp().unix_ms(),
-        stage: Stage::Adopting,
-        notes: Vec::new(),
         image: succession.image,
         came_back: succession.came_back,
         in_terminal,
-        adopted: 0,
-        alerts: 0,
-        alert_level: None,
-        alert_texts: Vec::new(),
-        sinks_miss: Vec::new(),
-        disk_free_bytes: None,
-        outage: None,
-        capacity: None,
+        ..snapshot::Supervisor::new(identity, env!("CARGO_PKG_VERSION"), clock::stamp().unix_ms())
     }
 }
 

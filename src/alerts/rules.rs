@@ -1,6 +1,6 @@
 //! What is wrong in a scene. Pure: how long it lasts, and whether anybody is told, is the business of `book.rs`.
 
-use crate::model::alert::{AlertSettings, Level, Rule};
+use crate::model::alert::{AlertSettings, Level, NO_HEARTBEAT, Rule};
 use crate::model::bot::{BotId, LimitAction, State};
 use crate::model::units::{Stamp, show_size};
 
@@ -12,8 +12,6 @@ const DISK_LOW_SHARE: u64 = 20;
 const DISK_LOW_BYTES: u64 = 512 * 1024 * 1024;
 /// Below this messages will soon be refused.
 const DISK_CRITICAL_BYTES: u64 = 64 * 1024 * 1024;
-/// How the machine tells of a bot that it ends for its silence.
-const SILENT: &str = "no heartbeat";
 
 /// Something that is wrong now.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,7 +120,7 @@ fn of_bot(bot: &BotScene, threshold: &dyn Fn(Rule) -> u64) -> Vec<Finding> {
         let text = format!("has failed {} times in a row{}", bot.failures, why.unwrap_or_default());
         found.push((Rule::CrashLoop, None, text, Since::Seen));
     }
-    let is_silent = bot.reason.as_deref().is_some_and(|why| why.starts_with(SILENT));
+    let is_silent = bot.reason.as_deref().is_some_and(|why| why.starts_with(NO_HEARTBEAT));
     if bot.is_wanted && is_silent && matches!(bot.state, State::Unhealthy | State::Backoff) {
         found.push((
             Rule::Heartbeat,

@@ -4,10 +4,11 @@ mod perfdata;
 
 use std::time::Duration;
 
+use crate::model::alert::Rule;
 use crate::model::bot::State;
 use crate::model::units::{Stamp, show_duration};
 use crate::output::visible;
-use crate::supervisor::snapshot::{BotStatus, Outage, Snapshot, Stage};
+use crate::supervisor::snapshot::{BotStatus, HomeAlert, Outage, Snapshot, Stage};
 
 use perfdata::{Figure, figures_of, totals};
 
@@ -106,7 +107,7 @@ pub(super) fn judge(snapshot: &Snapshot, named: &[String], bounds: &Bounds, now:
         troubles.insert(0, (Level::Critical, what));
     }
     if named.is_empty() {
-        troubles.extend(trouble_of_home(snapshot));
+        troubles.extend(troubles_of_home(snapshot));
     }
     // The worst first, an outage before all, and otherwise in the order of the bots.
     troubles.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
@@ -130,21 +131,17 @@ pub(super) fn judge(snapshot: &Snapshot, named: &[String], bounds: &Bounds, now:
 }
 
 /// Alerts about the home itself. An outage is told of its own.
-fn trouble_of_home(snapshot: &Snapshot) -> Option<(Level, String)> {
+fn troubles_of_home(snapshot: &Snapshot) -> impl Iterator<Item = (Level, String)> {
     let about = &snapshot.supervisor;
-    let level = match about.alert_level.as_deref()? {
-        "critical" => Level::Critical,
-        "warning" => Level::Warning,
-        _ => return None,
-    };
-    let is_told = |text: &&String| about.outage.is_some() && text.starts_with("outage: ");
-    let texts: Vec<&str> = about
-        .alert_texts
-        .iter()
-        .filter(|it| !is_told(it))
-        .map(String::as_str)
-        .collect();
-    (!texts.is_empty()).then(|| (level, texts.join(", ")))
+    let is_told = |alert: &HomeAlert| about.outage.is_some() && alert.rule == Rule::Outage.word();
+    about.alerts.iter().filter_map(move |alert| {
+        let level = match alert.level.as_str() {
+            "critical" => Level::Critical,
+            "warning" => Level::Warning,
+            _ => return None,
+        };
+        (!is_told(alert)).then(|| (level, format!("{}: {}", alert.rule, alert.text)))
+    })
 }
 
 /// Clauses of one line: a monitoring system cuts a long one, and the figures behind it are lost.

@@ -1,6 +1,7 @@
 //! What `status`, `list`, `up` and `start --foreground` show of a home: one view, as JSON and in words.
 
 mod health;
+mod notes;
 mod offline;
 mod usage;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::health::{ProbeView, probe_view};
+use self::notes::{notes_of, worst_of_home};
 use self::offline::look_without;
 use self::usage::{LimitActionView, LimitView};
 use super::client::{Client, age, is_halted, is_well};
@@ -225,38 +227,12 @@ pub(super) fn view_of(client: &Client, snapshot: &Snapshot, now: Stamp) -> View 
                 failing: outage.failing,
                 of: outage.of,
             }),
-            alerts: snapshot.supervisor.alerts,
-            alert_level: snapshot.supervisor.alert_level.clone(),
+            alerts: u32::try_from(snapshot.supervisor.alerts.len()).unwrap_or(u32::MAX),
+            alert_level: worst_of_home(snapshot).map(|level| level.word().to_owned()),
         },
         summary,
         bots,
     }
-}
-
-fn notes_of(snapshot: &Snapshot) -> Vec<String> {
-    let about = &snapshot.supervisor;
-    let came_back = about.came_back.as_ref();
-    let told = came_back.map(|why| format!("the last upgrade was taken back: {why}"));
-    let outage = about.outage.as_ref().map(|outage| {
-        format!(
-            "{} of {} bots fail together since {}: failures are not counted and restarts slowed down",
-            outage.failing,
-            outage.of,
-            show_ms(outage.since)
-        )
-    });
-    let alerts = about.alert_level.as_ref().map(|level| {
-        let what = if about.alerts == 1 { "alert" } else { "alerts" };
-        let texts = about.alert_texts.join("; ");
-        format!("{} {what} of the home ({level}): {texts}", about.alerts)
-    });
-    let notes = about.notes.iter().cloned();
-    notes
-        .chain(told)
-        .chain(outage)
-        .chain(alerts)
-        .chain(about.sinks_miss.iter().cloned())
-        .collect()
 }
 
 fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {

@@ -12,7 +12,7 @@ use crate::model::bot::{LimitAction, State};
 use crate::model::units::Stamp;
 use crate::supervisor::news::{News, Trouble};
 use crate::supervisor::process::{Observer, SettingsObserver};
-use crate::supervisor::snapshot::{self, BotStatus, Snapshot, Stage};
+use crate::supervisor::snapshot::{self, BotStatus, LastExit, Snapshot, Stage};
 
 /// Starts the alerts of a home; what they find goes to the loop.
 pub(super) fn start(home: &Home, settings: &SupervisorSettings, queue: &SyncSender<News>) -> Result<Watching, Error> {
@@ -89,7 +89,7 @@ fn bot_scene(bot: &BotStatus) -> Option<BotScene> {
         reason: bot.reason.clone(),
         failures: bot.failures,
         last_exit: bot.last_exit.as_ref().and_then(|exit| exit.why.clone()),
-        was_struck: bot.last_exit.as_ref().and_then(|exit| exit.signal).is_some_and(is_blow),
+        was_struck: bot.last_exit.as_ref().is_some_and(was_struck),
         limits: bot.limits.iter().filter_map(limit_scene).collect(),
         passed: bot.limit_action.as_ref().and_then(passed_limit),
         errors_per_minute: bot.errors_per_minute,
@@ -100,9 +100,14 @@ fn bot_scene(bot: &BotStatus) -> Option<BotScene> {
     })
 }
 
-/// SIGHUP, SIGINT, SIGKILL and SIGTERM: a fault of the program itself ends it in other ways.
-fn is_blow(signal: i32) -> bool {
-    matches!(signal, 1 | 2 | 9 | 15)
+/// By SIGHUP, SIGINT, SIGKILL or SIGTERM: a fault of the program itself ends it in other ways. An end without code and
+/// signal is that of a bot whose shim was killed.
+fn was_struck(exit: &LastExit) -> bool {
+    match (exit.code, exit.signal) {
+        (_, Some(signal)) => matches!(signal, 1 | 2 | 9 | 15),
+        (Some(_), None) => false,
+        (None, None) => true,
+    }
 }
 
 fn limit_scene(limit: &snapshot::LimitStatus) -> Option<LimitScene> {

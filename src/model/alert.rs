@@ -216,6 +216,9 @@ pub struct OpenAlerts {
     pub worst: Level,
 }
 
+/// How the reason of a bot begins that is ended for its silence.
+pub const NO_HEARTBEAT: &str = "no heartbeat";
+
 /// One open alert about the whole home.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HomeAlert {

@@ -27,6 +27,7 @@ use std::time::Duration;
 use super::backoff::Failures;
 pub use super::deadline::deadline;
 pub use super::phase::*;
+use crate::model::alert::NO_HEARTBEAT;
 use crate::model::bot::{ReadyWhen, RunId, Wanted};
 use crate::model::limits::{EXTENSION_MAX, STOP_MARGIN};
 use crate::model::units::show_duration;
@@ -400,7 +401,7 @@ impl Turn<'_> {
             Phase::Running { run, heard_at, .. } => {
                 let timeout = self.policy.spec.heartbeat_timeout;
                 if heard_at.is_some_and(|at| at + timeout <= now) {
-                    let why = format!("no heartbeat for {}", show_duration(timeout));
+                    let why = format!("{NO_HEARTBEAT} for {}", show_duration(timeout));
                     self.unhealthy(&run.clone(), why, Then::Restart);
                 } else {
                     self.bot.failures.forgive();

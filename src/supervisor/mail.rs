@@ -227,7 +227,7 @@ impl<H: Host> Supervisor<H> {
 
     /// Asks a bot for its status, or gives it up when it has missed too many questions.
     pub(super) fn poll_status(&mut self, bot: &BotId) {
-        let (now, stamp, id) = (self.host.now(), self.host.stamp(), self.host.new_id());
+        let now = self.host.now();
         let interval = self.pace.status_poll_interval;
         let Some(member) = self.fleet.get_mut(bot) else { return };
         if member.bot.state() != State::Running {
@@ -259,28 +259,32 @@ impl<H: Host> Supervisor<H> {
                 return;
             }
         }
-        let mut question = Envelope::new(
-            id.clone(),
-            Kind::Command,
-            "status_request",
-            SUPERVISOR,
-            bot.as_str(),
-            stamp,
-        );
-        question.priority = PRIORITY_CONTROL;
-        question.expires_at = Some(Stamp(stamp.0 + i64::try_from(interval.as_micros()).unwrap_or(0)));
-        match self.host.post(bot, question, false) {
-            Ok(posted) => {
-                if let Some(member) = self.fleet.get_mut(bot) {
-                    let recent = &mut member.seen.poll.recent;
-                    recent.truncate(MISSED_ANSWERS_MAX as usize);
-                    recent.insert(0, id.clone());
-                    member.seen.poll.asked = Some((id, posted));
-                }
-            }
-            Err(error) => self.host.warn(&format!("{bot}: cannot ask for status: {error}")),
+        if let Some((id, posted)) = self.post_status_request(bot, interval)
+            && let Some(member) = self.fleet.get_mut(bot)
+        {
+            let recent = &mut member.seen.poll.recent;
+            recent.truncate(MISSED_ANSWERS_MAX as usize);
+            recent.insert(0, id.clone());
+            member.seen.poll.asked = Some((id, posted));
         }
         self.fleet.refresh(bot);
+    }
+
+    /// Posts the question for a bot's status, which is worth nothing after so long. None where that cannot be done,
+    /// which is told.
+    pub(super) fn post_status_request(&mut self, bot: &BotId, lasting: Duration) -> Option<(String, H::Posted)> {
+        let (stamp, id) = (self.host.stamp(), self.host.new_id());
+        let to = bot.as_str();
+        let mut question = Envelope::new(id.clone(), Kind::Command, "status_request", SUPERVISOR, to, stamp);
+        question.priority = PRIORITY_CONTROL;
+        question.expires_at = Some(Stamp(stamp.0 + i64::try_from(lasting.as_micros()).unwrap_or(0)));
+        match self.host.post(bot, question, false) {
+            Ok(posted) => Some((id, posted)),
+            Err(error) => {
+                self.host.warn(&format!("{bot}: cannot ask for status: {error}"));
+                None
+            }
+        }
     }
 
     /// Puts a question that could not be answered in time again, without counting it.

@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use crate::model::bot::{BotId, RunId};
-use crate::model::message::{Envelope, Kind, PRIORITY_CONTROL};
 use crate::model::probe::{Answer, Check, Role, Verdict};
-use crate::model::units::{Moment, Stamp, show_duration};
+use crate::model::units::{Moment, show_duration};
 
 use super::event_loop::Supervisor;
 use super::health::{Attention, LogReading, Memory, Question};
 use super::host::{Host, LogTarget, ProbeTarget};
 use super::machine::{Event, Phase, Then};
-use super::mail::SUPERVISOR;
 use super::news::{LogFinding, LogMatch};
 use super::snapshot::Stage;
 
@@ -171,30 +169,14 @@ impl<H: Host> Supervisor<H> {
     }
 
     fn ask_by_probe(&mut self, bot: &BotId, name: &str, until: Moment) {
-        let (stamp, id) = (self.host.stamp(), self.host.new_id());
         let timeout = until.since(self.host.now());
-        let mut command = Envelope::new(
-            id.clone(),
-            Kind::Command,
-            "status_request",
-            SUPERVISOR,
-            bot.as_str(),
-            stamp,
-        );
-        command.priority = PRIORITY_CONTROL;
-        command.expires_at = Some(Stamp(stamp.0 + i64::try_from(timeout.as_micros()).unwrap_or(0)));
-        match self.host.post(bot, command, false) {
-            Ok(posted) => {
-                if let Some(watched) = self
-                    .fleet
-                    .get_mut(bot)
-                    .and_then(|member| member.seen.health.get_mut(name))
-                {
-                    watched.memory = Memory::Question(Question { id, posted, until });
-                }
-            }
-            // That the disk is full is not the bot's fault.
-            Err(error) => self.host.warn(&format!("{bot}: cannot ask for status: {error}")),
+        // That it could not be posted is not the bot's fault.
+        let Some((id, posted)) = self.post_status_request(bot, timeout) else {
+            return;
+        };
+        let member = self.fleet.get_mut(bot);
+        if let Some(watched) = member.and_then(|member| member.seen.health.get_mut(name)) {
+            watched.memory = Memory::Question(Question { id, posted, until });
         }
     }
 

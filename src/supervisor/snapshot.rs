@@ -49,19 +49,46 @@ pub struct Supervisor {
     /// Most bots fail together since this moment.
     #[serde(default)]
     pub outage: Option<Outage>,
-    /// Open alerts about the home itself, the worst level among them, and what each says.
+    /// Open alerts about the home itself.
     #[serde(default)]
-    pub alerts: u32,
-    #[serde(default)]
-    pub alert_level: Option<String>,
-    #[serde(default)]
-    pub alert_texts: Vec<String>,
+    pub alerts: Vec<HomeAlert>,
     /// What sinks of alerts need and the home does not have.
     #[serde(default)]
     pub sinks_miss: Vec<String>,
     /// What of the home's budget is spoken for; None without a budget.
     #[serde(default)]
     pub capacity: Option<Capacity>,
+}
+
+impl Supervisor {
+    /// What it tells of itself before anything is known.
+    pub fn new(identity: Identity, version: &str, started_at: i64) -> Supervisor {
+        Supervisor {
+            identity,
+            version: version.to_owned(),
+            started_at,
+            stage: Stage::Adopting,
+            notes: Vec::new(),
+            image: 0,
+            came_back: None,
+            in_terminal: false,
+            adopted: 0,
+            disk_free_bytes: None,
+            outage: None,
+            alerts: Vec::new(),
+            sinks_miss: Vec::new(),
+            capacity: None,
+        }
+    }
+}
+
+/// One open alert about the home itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HomeAlert {
+    pub rule: String,
+    /// `info`, `warning` or `critical`.
+    pub level: String,
+    pub text: String,
 }
 
 /// Most bots fail together: the platform or the network, not each of them.

@@ -5,19 +5,19 @@ use std::time::Duration;
 use super::event_loop::Supervisor;
 use super::host::Host;
 use super::news::Trouble;
-use super::snapshot::BotStatus;
+use super::snapshot::{BotStatus, HomeAlert};
 use crate::model::alert::OpenInHome;
 
 impl<H: Host> Supervisor<H> {
     /// Takes over which alerts are open. Only what has changed is published: an alert is judged by what is published.
     pub(super) fn alerts_changed(&mut self, alerts: OpenInHome) {
         if self.alerts != alerts {
-            let of_home = &alerts.of_home;
-            self.identity.alerts = u32::try_from(of_home.len()).unwrap_or(u32::MAX);
-            let worst = of_home.iter().map(|alert| alert.level).max();
-            self.identity.alert_level = worst.map(|level| level.word().to_owned());
-            let texts = of_home.iter().map(|it| format!("{}: {}", it.rule.word(), it.text));
-            self.identity.alert_texts = texts.collect();
+            let of_home = alerts.of_home.iter().map(|alert| HomeAlert {
+                rule: alert.rule.word().to_owned(),
+                level: alert.level.word().to_owned(),
+                text: alert.text.clone(),
+            });
+            self.identity.alerts = of_home.collect();
             self.identity.sinks_miss.clone_from(&alerts.sinks_miss);
             self.alerts = alerts;
             self.touch();

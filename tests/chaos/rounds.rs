@@ -21,7 +21,6 @@ const STRIKE_PATIENCE: Duration = Duration::from_millis(300);
 /// Nothing waits long, and nobody gives up: it is the supervisor's crashes that are tried here.
 const SETTINGS: &str = "\
 start_delay: 0s
-alerts: {rules: {outage: {enabled: false}}}
 sampling: {period: off}
 defaults:
   ready: {min_uptime: 0s}

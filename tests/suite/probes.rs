@@ -218,17 +218,23 @@ fn a_program_that_asks_and_hangs_is_killed_with_its_children() {
     assert_untouched(&home, &run);
 }
 
-#[test]
-fn a_program_that_asks_does_not_outlive_the_supervisor() {
-    let home = Home::new();
+/// A bot that is being asked by a program which notes its pid and hangs; who asks, where somebody does.
+fn asked_for_ever(home: &Home, hang: &str) -> impl Fn() -> Option<u32> {
     home.create("shop", SLEEPER);
-    let hanging = "echo $$ > asked; sleep 100000";
+    let hanging = format!("echo $$ > asked; {hang}");
     let probes = json!({"it": {"exec": ["/bin/sh", "-c", hanging], "timeout": "5m"}});
     home.set("shop", &[&format!("probes={probes}")]);
     home.ok(&["start"]);
     let file = home.base().join("asked");
-    let pid = || std::fs::read_to_string(&file).unwrap_or_default().trim().parse::<u32>();
-    wait_until("it is being asked", &home, || pid().is_ok());
+    let pid = move || std::fs::read_to_string(&file).ok()?.trim().parse().ok();
+    wait_until("it is being asked", home, || pid().is_some());
+    pid
+}
+
+#[test]
+fn a_program_that_asks_does_not_outlive_the_supervisor() {
+    let home = Home::new();
+    let pid = asked_for_ever(&home, "sleep 100000");
     let asked = pid().unwrap();
     assert!(is_alive(asked));
     home.ok(&["stop", "--keep-bots"]);
@@ -238,14 +244,7 @@ fn a_program_that_asks_does_not_outlive_the_supervisor() {
 #[test]
 fn a_program_that_asks_is_ended_by_the_next_supervisor_and_its_bot_goes_on() {
     let home = Home::new();
-    home.create("shop", SLEEPER);
-    let hanging = "echo $$ > asked; exec sleep 100000";
-    let probes = json!({"it": {"exec": ["/bin/sh", "-c", hanging], "timeout": "5m"}});
-    home.set("shop", &[&format!("probes={probes}")]);
-    home.ok(&["start"]);
-    let file = home.base().join("asked");
-    let pid = || std::fs::read_to_string(&file).unwrap_or_default().trim().parse::<u32>();
-    wait_until("it is being asked", &home, || pid().is_ok());
+    let pid = asked_for_ever(&home, "exec sleep 100000");
     let (asked, bot) = (pid().unwrap(), home.pid("shop"));
     home.kill_supervisor();
     assert!(is_alive(asked));
@@ -253,7 +252,7 @@ fn a_program_that_asks_is_ended_by_the_next_supervisor_and_its_bot_goes_on() {
     wait_until("who asked is gone", &home, || !is_alive(asked));
     home.wait_state("shop", "running");
     assert_eq!(home.pid("shop"), bot);
-    wait_until("it is asked anew", &home, || pid().is_ok_and(|it| it != asked));
+    wait_until("it is asked anew", &home, || pid().is_some_and(|it| it != asked));
     // What leaves its group goes with its bot.
     let leaving = "setsid sh -c 'echo $$ > left; exec sleep 100000' & while [ ! -s left ]; do sleep 0.01; done";
     let probes = json!({"it": {"exec": ["/bin/sh", "-c", leaving], "period": "1h", "timeout": "5m"}});

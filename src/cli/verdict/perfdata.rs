@@ -40,7 +40,7 @@ pub(super) fn totals(bots: &[&BotStatus], running: usize, wanted: usize, snapsho
     let sum = |value: &dyn Fn(&BotStatus) -> u64| bots.iter().map(|bot| value(bot)).sum::<u64>();
     let cpu: f64 = bots.iter().filter_map(|bot| bot.cpu_percent).sum();
     let least = [None, None, Some(0.0), None];
-    let of_home = u64::from(snapshot.supervisor.alerts);
+    let of_home = snapshot.supervisor.alerts.len() as u64;
     let mut figures = vec![
         Figure::new("running", running, "").bounds([None, None, Some(0.0), Some(wanted as f64)]),
         Figure::new("restarts", sum(&|bot| u64::from(bot.restarts)), "c"),

@@ -256,9 +256,11 @@ fn alerts_of_the_home_count_by_their_level() {
         ("info", 0, "OK - 1 of 1"),
     ] {
         let mut home = snapshot(&[bot("a", "running")]);
-        home.supervisor.alerts = 1;
-        home.supervisor.alert_level = Some(level.to_owned());
-        home.supervisor.alert_texts = vec!["disk_low: 39 MiB left".to_owned()];
+        home.supervisor.alerts = vec![HomeAlert {
+            rule: "disk_low".to_owned(),
+            level: level.to_owned(),
+            text: "39 MiB left".to_owned(),
+        }];
         let verdict = judge(&home, &[], &bounds(), NOW);
         let line = verdict.line();
         assert_eq!(verdict.level.code(), code, "{line}");
