@@ -10,6 +10,7 @@ pub mod log;
 pub mod model;
 pub mod monitor;
 pub mod output;
+pub mod platform;
 pub mod run;
 pub mod runner;
 pub mod shim;

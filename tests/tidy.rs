@@ -18,7 +18,9 @@ const LAYERS: [&[&str]; 6] = [
     // Words of the domain.
     &["model"],
     // One thing each: what is on the disk, in the terminal, in time.
-    &["clock", "config", "home", "log", "output", "run", "spool", "store"],
+    &[
+        "clock", "config", "home", "log", "output", "platform", "run", "spool", "store",
+    ],
     // Programs that live side by side, and the supervisor's own log.
     &["alerts", "init", "monitor", "runner", "shim", "supervisor", "trace"],
     // Puts a supervisor together.

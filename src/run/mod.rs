@@ -1,6 +1,7 @@
 //! What the supervisor and the shim agree on: orders, records, locks, and how a process is told apart
 //! from a later one with the same pid. Neither side sees the other; both see this.
 
+pub mod brief;
 pub mod delegation;
 pub mod handover;
 pub mod host_memory;

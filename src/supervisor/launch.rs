@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::model::bot::BotSpec;
+use crate::run::brief::{BRIEF, Brief};
 use crate::run::orders::{LogOrders, MediaOrders, NotifyOrders, ORDERS_VERSION, Orders};
 
 use super::environment;
@@ -40,7 +41,11 @@ impl ProcessHost {
             settings: &self.env,
             inherited: &|name| std::env::var(name).ok(),
         };
-        Ok(environment::build(spec, &base, &env_file, launch.token, &identity))
+        let mut env = environment::build(spec, &base, &env_file, launch.token, &identity);
+        if spec.is_built_in() {
+            env.insert(BRIEF.to_owned(), brief(spec, media).to_text());
+        }
+        Ok(env)
     }
 
     /// The orders of one run: what the shim needs and nothing else.
@@ -106,6 +111,11 @@ impl ProcessHost {
             spec.platform.word().to_owned(),
         ])
     }
+}
+
+/// What a built-in bot is told of its settings.
+fn brief(_spec: &BotSpec, media: PathBuf) -> Brief {
+    Brief { media }
 }
 
 /// What the bot's `env_file` says now.
