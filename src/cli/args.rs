@@ -6,6 +6,7 @@
 
 mod alerts;
 mod bot;
+mod credentials;
 mod history;
 mod ipc;
 mod queue;
@@ -14,6 +15,9 @@ mod values;
 
 pub use alerts::{AlertAck, AlertList, AlertSilence, AlertSinks, AlertTest, AlertVerb, Alerts};
 pub use bot::{BotVerb, Chosen, Create, Named};
+pub use credentials::{
+    CredentialsFileArgs, CredentialsList, CredentialsRemove, CredentialsSet, CredentialsVerb, FieldOf, Preferred,
+};
 pub use history::{Check, Events, Metrics};
 pub use ipc::IpcVerb;
 pub use queue::{Picked, Queue, QueueVerb};
@@ -149,6 +153,19 @@ pub enum Verb {
     /// The keys are explained in multibot-bot(5).
     #[command(after_long_help = examples::text("apply"))]
     Apply(Apply),
+
+    /// Keep what bots must have and nobody may see: tokens, keys, secrets
+    ///
+    /// A bot has fields of its own and those that all bots share, and finds each in a variable: app_secret in
+    /// BOT_APP_SECRET, the token in BOT_TOKEN. More variables are named under credentials.env, see multibot-bot(5).
+    /// Values are never shown, and masked in the logs.
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        subcommand_value_name = "COMMAND",
+        after_long_help = examples::text("credentials")
+    )]
+    Credentials(CredentialsVerb),
 
     /// Show what bots have written, and follow it
     ///

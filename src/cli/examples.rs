@@ -1,5 +1,6 @@
 //! Examples of every verb, for its help and its manual page. A test parses each of them.
 
+mod credentials;
 mod ipc;
 
 use std::fmt::Write;
@@ -25,7 +26,7 @@ pub fn of(verb: &str) -> &'static [Example] {
 }
 
 fn all() -> impl Iterator<Item = &'static (&'static str, &'static [Example])> {
-    TABLE.iter().chain(ipc::TABLE)
+    TABLE.iter().chain(credentials::TABLE).chain(ipc::TABLE)
 }
 
 /// The same as they stand below the help.

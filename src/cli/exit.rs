@@ -18,7 +18,7 @@ pub enum Exit {
     NoSuchBot,
     /// Somebody else holds what is needed, or the time given was over.
     Busy,
-    /// Kept for dry runs that would change something; nothing ends with it yet.
+    /// A dry run would change something.
     WouldChange,
     /// What `check` says; it speaks to monitoring systems and has their codes.
     Check(Level),
@@ -57,7 +57,7 @@ impl Exit {
             Exit::Usage => "The command line is wrong. Nothing was done.",
             Exit::NoSupervisor => "No supervisor runs, and this needs one.",
             Exit::NoSuchBot => "There is no bot of that name.",
-            Exit::WouldChange => "Reserved. No command of this version ends with it.",
+            Exit::WouldChange => "A dry run (--dry-run) that would change something.",
             Exit::Check(_) => "For check alone: 0 OK, 1 warning, 2 critical, 3 unknown.",
             Exit::Busy => "Busy, or timed out. Trying again later may help.",
         }

@@ -8,6 +8,7 @@ mod commands;
 pub mod examples;
 pub mod exit;
 mod failure;
+mod hidden;
 mod retrospect;
 mod token;
 pub mod usage;
@@ -97,6 +98,7 @@ fn run(mut cli: Cli) -> Result<Exit, Failure> {
         Verb::Status(status) => commands::status::run(&client, &status),
         Verb::List(list) => commands::list::run(&client, &list),
         Verb::Bot(verb) => commands::bot::run(&client, verb),
+        Verb::Credentials(verb) => commands::credentials::run(&client, &verb),
         Verb::Apply(apply) => commands::apply::run(&client, &apply),
         Verb::Logs(logs) => commands::logs::run(&client, &logs),
         Verb::Send(send) => commands::send::run(&client, send),

@@ -113,6 +113,13 @@ const GENERAL: &[Key] = &[
         "More variables, beside BOT_TOKEN, in which the bot finds its token.",
     ),
     key(
+        "credentials.env",
+        Kind::Variables,
+        None,
+        "More variables in which the bot finds its credentials: NAME: field, as in DISCORD_TOKEN: token. Without it a \
+         field is found in BOT_ and its name in capitals.",
+    ),
+    key(
         "enabled",
         Kind::Bool,
         Some("true"),

@@ -93,6 +93,7 @@ fn merge(id: &BotId, layers: &[&Settings]) -> (BotSpec, Vec<Complaint>) {
         env_file: merged.path("env_file"),
         env_inherit: merged.texts("env_inherit"),
         token_env: merged.texts("token_env"),
+        credentials_env: merged.credentials_env(),
         enabled: merged.flag("enabled"),
         restart: merged.restart(),
         stop: merged.stop(),

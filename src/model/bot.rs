@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::credential::FieldName;
 pub use super::end::{End, Oom, signal_name, signal_number};
 use super::kernel::KernelPolicy;
 use super::limits::{BOT_NAME_BYTES_MAX, TARGET_BYTES_MAX};
@@ -334,6 +335,8 @@ pub struct BotSpec {
     pub env_inherit: Vec<String>,
     /// More names under which the child finds its token.
     pub token_env: Vec<String>,
+    /// More variables with credentials: the variable's name and the field's.
+    pub credentials_env: BTreeMap<String, FieldName>,
     pub enabled: bool,
     pub restart: RestartPolicy,
     pub stop: StopPolicy,

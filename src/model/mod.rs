@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod bot;
+pub mod credential;
 #[cfg(test)]
 pub(crate) mod dice;
 pub mod end;

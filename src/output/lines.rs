@@ -40,6 +40,17 @@ pub fn note(text: &str) {
     let _ = write_lines(&mut io::stderr().lock(), text);
 }
 
+/// Asks a person on stderr; the answer is typed behind it.
+pub fn ask(text: &str) {
+    let mut stderr = io::stderr().lock();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+}
+
+/// Whether a person sees what is asked.
+pub fn has_terminal() -> bool {
+    io::IsTerminal::is_terminal(&io::stderr())
+}
+
 /// Tells on stderr what went wrong, with the program's name in front.
 pub fn error(text: &str) {
     note(&format!("multibot: {text}"));

@@ -1,15 +1,16 @@
-//! `credentials`: the tokens of the bots.
+//! `credentials`: the tokens of the bots, and what else their platforms ask for.
 //!
-//! Tokens are compared by a keyed hash that only this database can compute, and its column is
+//! A field belongs to one bot, or to `*`, which is all of them. Tokens are compared by a keyed hash that only this database can compute, and its column is
 //! unique: two bots on one token would fight over every message.
 
 use hmac::{Hmac, KeyInit, Mac};
-use rusqlite::params;
+use rusqlite::{Row, params};
 use sha2::Sha256;
 
-use super::db::bot_id;
+use super::db::{bad_value, bot_id};
 use super::{Error, Store};
 use crate::model::bot::{BotId, Secret};
+use crate::model::credential::{Field, FieldName, Fields, Owner, SHARED};
 use crate::model::units::Stamp;
 
 /// The secrets of one home's bots.
@@ -61,6 +62,67 @@ impl Credentials<'_> {
         })
     }
 
+    /// Every field of every bot and the shared ones, tokens included, by owner and name.
+    pub fn fields(&self) -> Result<Vec<Field>, Error> {
+        let sql = "SELECT bot, name, value, updated_at FROM credentials ORDER BY bot, name";
+        self.store.rows("read credentials", sql, [], |row| {
+            Ok(Field {
+                owner: owner(row)?,
+                name: row.get::<_, String>(1)?.parse().map_err(|error| bad_value(1, error))?,
+                value: row.get(2).map(Secret::new)?,
+                updated_at: Stamp::from_unix_ms(row.get(3)?),
+            })
+        })
+    }
+
+    /// What each bot has beside its token: its own fields, and of the shared ones those that it has not itself.
+    pub fn of_bot(fields: &[Field], id: &BotId) -> Fields {
+        let of = |owner: &Owner| {
+            let own = fields
+                .iter()
+                .filter(|field| field.owner == *owner && !field.name.is_token());
+            own.map(|field| (field.name.clone(), field.value.clone())).collect()
+        };
+        let mut all: Fields = of(&Owner::Shared);
+        all.extend::<Fields>(of(&Owner::Bot(id.clone())));
+        all
+    }
+
+    /// Stores a field; a token goes through the comparison of tokens. A shared token is refused: two bots on one
+    /// token fight over its messages.
+    pub fn set(&self, field: &Field) -> Result<(), Error> {
+        let id = match &field.owner {
+            Owner::Shared if field.name.is_token() => return Err(Error::SharedToken),
+            Owner::Shared => None,
+            Owner::Bot(id) => Some(id),
+        };
+        self.store.transaction(|store| {
+            if let Some(id) = id {
+                store.bots().get(id)?;
+                if field.name.is_token() {
+                    return self.set_token(id, Some(&field.value), field.updated_at);
+                }
+            }
+            let sql = "INSERT INTO credentials (bot, name, value, digest, updated_at) VALUES (?1, ?2, ?3, NULL, ?4) \
+                       ON CONFLICT (bot, name) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at";
+            let (owner, name) = (field.owner.word(), field.name.as_str());
+            let params = params![owner, name, field.value.reveal(), field.updated_at.unix_ms()];
+            store.change("store a credential", sql, params).map(|_| ())
+        })
+    }
+
+    /// Takes a field away; whether it was there.
+    pub fn remove(&self, owner: &Owner, name: &FieldName) -> Result<bool, Error> {
+        let sql = "DELETE FROM credentials WHERE bot = ?1 AND name = ?2";
+        self.store.transaction(|store| {
+            if let Owner::Bot(id) = owner {
+                store.bots().get(id)?;
+            }
+            let gone = store.change("remove a credential", sql, [owner.word(), name.as_str()])?;
+            Ok(gone > 0)
+        })
+    }
+
     /// HMAC-SHA256 in hex under the text of `token_key`, which creation wrote.
     fn digest(&self, token: &Secret) -> Result<String, Error> {
         let key = self.store.meta("token_key")?;
@@ -73,6 +135,13 @@ impl Credentials<'_> {
         let bytes = mac.finalize().into_bytes();
         Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
+}
+
+fn owner(row: &Row<'_>) -> rusqlite::Result<Owner> {
+    if row.get::<_, String>(0)? == SHARED {
+        return Ok(Owner::Shared);
+    }
+    bot_id(row, 0).map(Owner::Bot)
 }
 
 #[cfg(test)]
@@ -143,6 +212,51 @@ mod tests {
         let refused = store.change("copy a token", sql, []).unwrap_err();
         let shown = format!("{refused} {refused:?}");
         assert!(shown.contains("UNIQUE") && !shown.contains("very-secret"), "{shown}");
+    }
+
+    #[test]
+    fn own_fields_win_over_shared_ones_and_tokens_stay_apart() {
+        let (_home, store) = store_with(&["a", "b"]);
+        let credentials = store.credentials();
+        let field = |owner: &Owner, name: &str, value: &str| Field {
+            owner: owner.clone(),
+            name: name.parse().unwrap(),
+            value: secret(value),
+            updated_at: Stamp::from_unix_ms(NOW.unix_ms()),
+        };
+        let a = Owner::Bot(id("a"));
+        let stored = [
+            field(&Owner::Shared, "app_secret", "all"),
+            field(&Owner::Shared, "phone_id", "all"),
+            field(&a, "phone_id", "own"),
+            field(&a, "token", "1:a"),
+        ];
+        for field in &stored {
+            credentials.set(field).unwrap();
+        }
+        assert_eq!(credentials.fields().unwrap(), stored);
+        let of = |bot: &str| {
+            let fields = Credentials::of_bot(&stored, &id(bot));
+            let shown = fields.iter().map(|(name, value)| format!("{name}={}", value.reveal()));
+            shown.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(of("a"), "app_secret=all phone_id=own");
+        assert_eq!(of("b"), "app_secret=all phone_id=all");
+        assert_eq!(credentials.token(&id("a")).unwrap(), Some(secret("1:a")));
+        assert_eq!(credentials.tokens().unwrap().len(), 1);
+        assert!(matches!(
+            credentials.set(&field(&Owner::Bot(id("b")), "token", "1:a")),
+            Err(Error::TokenTaken { .. })
+        ));
+        assert!(matches!(
+            credentials.set(&field(&Owner::Shared, "token", "x")),
+            Err(Error::SharedToken)
+        ));
+        assert!(credentials.set(&field(&Owner::Bot(id("c")), "x", "x")).is_err());
+        assert!(credentials.remove(&a, &"phone_id".parse().unwrap()).unwrap());
+        assert!(!credentials.remove(&a, &"phone_id".parse().unwrap()).unwrap());
+        store.bots().remove(&id("a")).unwrap();
+        assert_eq!(credentials.fields().unwrap(), stored[..2]);
     }
 
     #[test]

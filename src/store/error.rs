@@ -67,6 +67,8 @@ pub enum Error {
     NoSuchBot { id: BotId, nearest: Option<BotId> },
     #[error("bot {by} holds this token already: give this bot its own, or remove {by} first")]
     TokenTaken { by: BotId },
+    #[error("a token cannot be shared, as two bots on one token fight over its messages: give it to one bot")]
+    SharedToken,
 }
 
 /// The error of a file operation on `path`.

@@ -16,6 +16,7 @@ use super::reload::placeholder;
 use super::snapshot::{BotStatus, Stage};
 use super::usage::standing_of;
 use crate::model::bot::{BotId, RunId, Wanted};
+use crate::model::credential::Fields;
 use crate::model::units::{Moment, Stamp};
 
 impl<H: Host> Supervisor<H> {
@@ -178,6 +179,7 @@ impl<H: Host> Supervisor<H> {
                 unsupported: None,
             },
             token: None,
+            fields: Fields::new(),
             recipe: String::new(),
             discretion: Discretion::new(Vec::new()),
             place: Place::Leaving,

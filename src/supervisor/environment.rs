@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::config::is_sensitive;
 use crate::model::bot::{BotId, BotSpec, RunId, Secret};
+use crate::model::credential::{FieldName, Fields};
 
 /// Where system programs lie when no setting says otherwise.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -35,6 +36,22 @@ pub(super) struct Base<'a> {
     pub(super) inherited: &'a dyn Fn(&str) -> Option<String>,
 }
 
+/// What a bot is given that nobody else may see.
+pub(super) struct Secrets<'a> {
+    pub(super) token: Option<&'a Secret>,
+    pub(super) fields: &'a Fields,
+}
+
+impl Secrets<'_> {
+    fn of(&self, name: &FieldName) -> Option<&Secret> {
+        if name.is_token() {
+            self.token
+        } else {
+            self.fields.get(name)
+        }
+    }
+}
+
 /// The user that bots run as.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
@@ -59,12 +76,12 @@ impl Account {
 }
 
 /// The whole environment of one run. Later layers win: account, multibot.yaml, `env_inherit`,
-/// `env_file`, `env`, and last what multibot itself says, which nothing may change.
+/// `env_file`, `env`, the credentials, and last what multibot itself says, which nothing may change.
 pub(super) fn build(
     spec: &BotSpec,
     base: &Base<'_>,
     env_file: &BTreeMap<String, String>,
-    token: Option<&Secret>,
+    secrets: &Secrets<'_>,
     identity: &Identity<'_>,
 ) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
@@ -96,9 +113,17 @@ pub(super) fn build(
     for (name, value) in env_file.iter().chain(&spec.env) {
         set(name, value);
     }
-    if let Some(token) = token {
+    if let Some(token) = secrets.token {
         for name in spec.token_env.iter().map(String::as_str).chain(["BOT_TOKEN"]) {
             set(name, token.reveal());
+        }
+    }
+    for (name, value) in secrets.fields {
+        set(&name.variable(), value.reveal());
+    }
+    for (variable, name) in &spec.credentials_env {
+        if let Some(value) = secrets.of(name) {
+            set(variable, value.reveal());
         }
     }
     let path = |path: &Path| path.display().to_string();
@@ -125,14 +150,20 @@ pub(super) fn add_notify(env: &mut BTreeMap<String, String>, address: &str, watc
     true
 }
 
-/// What of an environment and beside it must not be seen: the token, and the values of variables with
+/// What of an environment and beside it must not be seen: the token and other credentials, and the values of variables with
 /// telling names. Short values such as `yes` or `8080` are no secrets and would mask ordinary text.
-pub(super) fn secrets_of(env: &BTreeMap<String, String>, token: Option<&Secret>) -> Vec<Secret> {
+pub(super) fn secrets_of(env: &BTreeMap<String, String>, token: Option<&Secret>, fields: &Fields) -> Vec<Secret> {
     const SECRET_LEN_MIN: usize = 6;
     env.iter()
         .filter(|(name, value)| is_sensitive(name) && value.len() >= SECRET_LEN_MIN)
         .map(|(_, value)| Secret::new(value.clone()))
         .chain(token.cloned())
+        .chain(
+            fields
+                .values()
+                .filter(|value| value.reveal().len() >= SECRET_LEN_MIN)
+                .cloned(),
+        )
         .collect()
 }
 

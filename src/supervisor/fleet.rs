@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::log::Mask;
 use crate::model::bot::{BotId, End, Oom, RunId, Secret, Wanted};
+use crate::model::credential::Fields;
 use crate::model::message::Envelope;
 use crate::model::units::{Moment, Stamp};
 use crate::model::usage::{Level, Standing, Usage};
@@ -24,6 +25,7 @@ pub struct Member<P> {
     pub desired: Wanted,
     pub policy: Policy,
     pub token: Option<Secret>,
+    pub fields: Fields,
     /// A name for what its next run is started with.
     pub recipe: String,
     /// What the bot must not say of itself.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::model::bot::{BotId, BotSpec, End, Limits, RunId, Secret, Wanted};
+use crate::model::credential::Fields;
 use crate::model::fact::Fact;
 use crate::model::message::Envelope;
 use crate::model::metric::MetricRow;
@@ -30,6 +31,8 @@ pub struct Configured {
     /// The stored settings over the defaults.
     pub spec: Result<BotSpec, Unusable>,
     pub token: Option<Secret>,
+    /// What it has beside its token, the shared ones included.
+    pub fields: Fields,
     /// A name for what its runs are started with.
     pub recipe: String,
 }
@@ -73,6 +76,7 @@ pub struct Launch<'a> {
     pub index: u32,
     pub spec: &'a BotSpec,
     pub token: Option<&'a Secret>,
+    pub fields: &'a Fields,
     pub recipe: &'a str,
 }
 

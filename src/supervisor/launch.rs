@@ -8,7 +8,7 @@ use crate::model::bot::BotSpec;
 use crate::run::brief::{BRIEF, Brief};
 use crate::run::orders::{LogOrders, MediaOrders, NotifyOrders, ORDERS_VERSION, Orders};
 
-use super::environment;
+use super::environment::{self, Secrets};
 use super::host::Launch;
 use super::kernel;
 use super::process::ProcessHost;
@@ -41,7 +41,16 @@ impl ProcessHost {
             settings: &self.env,
             inherited: &|name| std::env::var(name).ok(),
         };
-        let mut env = environment::build(spec, &base, &env_file, launch.token, &identity);
+        let mut env = environment::build(
+            spec,
+            &base,
+            &env_file,
+            &Secrets {
+                token: launch.token,
+                fields: launch.fields,
+            },
+            &identity,
+        );
         if spec.is_built_in() {
             env.insert(BRIEF.to_owned(), brief(spec, media).to_text());
         }
@@ -55,7 +64,7 @@ impl ProcessHost {
         let mut env = self.environment(launch)?;
         let notify = self.notify(launch);
         let notify = environment::add_notify(&mut env, &notify.address, spec.heartbeat_timeout).then_some(notify);
-        let secrets = environment::secrets_of(&env, launch.token);
+        let secrets = environment::secrets_of(&env, launch.token, launch.fields);
         Ok(Orders {
             v: ORDERS_VERSION,
             run_id: launch.run.to_string(),

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use crate::model::bot::{BotId, RunId};
+use crate::model::credential::Fields;
 use crate::model::probe::{Check, LogCheck, Probe};
 use crate::model::units::{Moment, Stamp};
 
@@ -77,6 +78,8 @@ impl ProcessHost {
             index: target.index,
             spec: target.spec,
             token: None,
+            // Programs that only ask need no secrets.
+            fields: &Fields::new(),
             recipe: "",
         };
         match self.environment(&launch) {

@@ -170,7 +170,11 @@ impl<H: Host> Supervisor<H> {
         let (now, stamp) = (self.host.now(), self.host.stamp());
         let Some(member) = self.fleet.get_mut(bot) else { return };
         // Nobody is left who knows older secrets.
-        member.discretion = Discretion::new(secrets_of(&member.policy.spec.env, member.token.as_ref()));
+        member.discretion = Discretion::new(secrets_of(
+            &member.policy.spec.env,
+            member.token.as_ref(),
+            &member.fields,
+        ));
         member.seen.spawn_by = Some(now + SPAWN_TIME_MAX);
         member.seen.launched_at = Some(stamp);
         let launch = Launch {
@@ -178,6 +182,7 @@ impl<H: Host> Supervisor<H> {
             index: member.index,
             spec: &member.policy.spec,
             token: member.token.as_ref(),
+            fields: &member.fields,
             recipe: &member.recipe,
         };
         let outcome = self.host.spawn(&launch);

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Settings;
 use crate::model::bot::Secret;
+use crate::model::credential::Fields;
 
 /// What the name is made of; another number is another way, and the names do not compare.
 const WAY: &str = "1";
@@ -26,12 +27,12 @@ const KEYS: [&str; 9] = [
     "token_env",
     "weight",
 ];
-const FAMILIES: [&str; 4] = ["kernel.", "log.", "media.", "stop."];
+const FAMILIES: [&str; 5] = ["credentials.", "kernel.", "log.", "media.", "stop."];
 /// Enough of the digest that no two recipes of one bot are alike.
 const DIGITS: usize = 32;
 
-/// The name of these settings and this token; what stands first comes before what follows.
-pub(super) fn recipe(layers: &[&Settings], token: Option<&Secret>) -> String {
+/// The name of these settings, this token and these fields; what stands first comes before what follows.
+pub(super) fn recipe(layers: &[&Settings], token: Option<&Secret>, fields: &Fields) -> String {
     let mut written: BTreeMap<String, String> = BTreeMap::new();
     for (key, value) in layers.iter().rev().flat_map(|layer| layer.iter()) {
         match value {
@@ -52,6 +53,10 @@ pub(super) fn recipe(layers: &[&Settings], token: Option<&Secret>) -> String {
         digest.update(format!("{key}={value}\n"));
     }
     digest.update(token.map_or("", Secret::reveal));
+    for (name, value) in fields {
+        digest.update(format!("\n{name}="));
+        digest.update(value.reveal());
+    }
     let hex: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{WAY}:{}", &hex[..DIGITS])
 }
@@ -79,7 +84,7 @@ mod tests {
         let base = [("command", "[\"a\"]"), ("env.A", "1"), ("stop.grace", "5s")];
         let token = Secret::new("1:x".to_owned());
         let name = |pairs: &[(&str, &str)], defaults: &[(&str, &str)], token: Option<&Secret>| {
-            recipe(&[&settings(pairs), &settings(defaults)], token)
+            recipe(&[&settings(pairs), &settings(defaults)], token, &Fields::new())
         };
         let plain = name(&base, &[], None);
         assert_eq!(

@@ -80,9 +80,14 @@ impl<H: Host> Supervisor<H> {
         let member = Member {
             index: configured.index,
             desired: configured.wanted,
-            discretion: Discretion::new(secrets_of(&policy.spec.env, configured.token.as_ref())),
+            discretion: Discretion::new(secrets_of(
+                &policy.spec.env,
+                configured.token.as_ref(),
+                &configured.fields,
+            )),
             policy,
             token: configured.token,
+            fields: configured.fields,
             recipe: configured.recipe,
             place: Place::Configured,
             bot: Bot::new(Wanted::Down),
@@ -128,14 +133,17 @@ impl<H: Host> Supervisor<H> {
         }
         let runs_with_old = member.bot.live_run().is_some()
             && (member.token != configured.token
+                || member.fields != configured.fields
                 || !runs_alike(&member.policy.spec, &policy.spec)
                 || is_net_outgrown(&member.seen.kernel, &policy.spec));
         let was_held_by_config = member.policy.unsupported != policy.unsupported;
         member.index = configured.index;
         member.desired = configured.wanted;
-        let is_secret_new = member.token != configured.token || member.policy.spec.env != policy.spec.env;
+        let is_secret_new = member.token != configured.token
+            || member.fields != configured.fields
+            || member.policy.spec.env != policy.spec.env;
         if is_secret_new {
-            let secrets = secrets_of(&policy.spec.env, configured.token.as_ref());
+            let secrets = secrets_of(&policy.spec.env, configured.token.as_ref(), &configured.fields);
             member.discretion.learn(secrets);
         }
         // What was told of an old limit is no longer so.
@@ -144,6 +152,7 @@ impl<H: Host> Supervisor<H> {
         member.seen.standings.retain(is_kept);
         member.policy = policy;
         member.token = configured.token;
+        member.fields = configured.fields;
         if member.bot.live_run().is_some() && !runs_with_old && member.recipe != configured.recipe {
             member.seen.suits = Some(configured.recipe.clone());
         }
@@ -206,6 +215,7 @@ fn runs_alike(old: &BotSpec, new: &BotSpec) -> bool {
             env_file,
             env_inherit,
             token_env,
+            credentials_env,
             stop,
             log,
             media,
@@ -220,6 +230,7 @@ fn runs_alike(old: &BotSpec, new: &BotSpec) -> bool {
             env_file,
             env_inherit,
             token_env,
+            credentials_env,
             stop,
             log,
             media,

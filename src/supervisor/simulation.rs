@@ -43,6 +43,7 @@ use super::snapshot::{self, BotStatus, Snapshot, Stage};
 use super::traffic::Passed;
 use crate::config::{Settings, bot_spec};
 use crate::model::bot::{BotId, End, RunId, Wanted};
+use crate::model::credential::Fields;
 use crate::model::fact::Fact;
 use crate::model::message::{Envelope, Kind};
 use crate::model::metric::MetricRow;
@@ -90,6 +91,7 @@ fn bot(name: &str, index: u32) -> Configured {
         wanted: Wanted::Up,
         spec: Ok(spec),
         token: None,
+        fields: Fields::new(),
         recipe: "1:plain".to_owned(),
     }
 }

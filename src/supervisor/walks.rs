@@ -30,6 +30,7 @@ fn policy(dice: &mut Dice) -> Policy {
             env_file: None,
             env_inherit: Vec::new(),
             token_env: Vec::new(),
+            credentials_env: BTreeMap::default(),
             enabled: true,
             restart: RestartPolicy {
                 when,

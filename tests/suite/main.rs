@@ -13,6 +13,8 @@ mod contract;
 #[cfg(test)]
 mod create;
 #[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod disk;
 #[cfg(test)]
 mod golden;

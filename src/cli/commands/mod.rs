@@ -6,6 +6,7 @@ pub(super) mod audit;
 pub(super) mod bot;
 pub(super) mod check;
 pub(super) mod completions;
+pub(super) mod credentials;
 pub(super) mod events;
 pub(super) mod ipc;
 pub(super) mod list;

@@ -1,7 +1,10 @@
 //! The settings of one subject each, typed.
 
-use super::Effective;
+use std::collections::BTreeMap;
+
+use super::{Effective, variables};
 use crate::model::bot::{ReadyPolicy, ReadyWhen, RestartPolicy, RestartWhen, StopPolicy, signal_number};
+use crate::model::credential::{FieldName, FieldNameError};
 use crate::model::kernel::{GroupWhen, KernelPolicy, MemoryMax};
 use crate::model::queue::{Durability, QueuePolicy};
 use crate::model::units::parse_size;
@@ -22,6 +25,25 @@ impl Effective {
             reset_after: self.duration("restart.reset_after"),
             retry_failed: self.duration_or_none("restart.retry_failed"),
         }
+    }
+
+    /// Variables whose field cannot be one are told and left out.
+    pub(super) fn credentials_env(&mut self) -> BTreeMap<String, FieldName> {
+        let written = variables(self.value("credentials.env"));
+        let mut known = BTreeMap::new();
+        for (variable, name) in written {
+            match name.parse() {
+                Ok(name) => drop(known.insert(variable, name)),
+                // The text may be the secret itself, in the wrong place.
+                Err(FieldNameError(_)) => self.complain(
+                    &["credentials.env"],
+                    format!(
+                        "credentials.env: {variable}: write the name of a field, such as app_secret, not its value"
+                    ),
+                ),
+            }
+        }
+        known
     }
 
     pub(super) fn queue(&mut self) -> QueuePolicy {

@@ -33,6 +33,7 @@ fn nothing_written_is_the_built_in_loopback_bot() {
         env_file: None,
         env_inherit: Vec::new(),
         token_env: Vec::new(),
+        credentials_env: BTreeMap::new(),
         enabled: true,
         restart: RestartPolicy {
             when: RestartWhen::Always,
@@ -85,7 +86,7 @@ fn nothing_written_is_the_built_in_loopback_bot() {
 #[test]
 fn every_key_reaches_its_field() {
     let own = r#"{"platform":"telegram","command":["a","b"],"cwd":"/c","env":{"A":"1"},"env_file":"/e",
-        "env_inherit":["B"],"token_env":["C"],"enabled":false,"restart.policy":"on-failure","restart.delay":"2s",
+        "env_inherit":["B"],"token_env":["C"],"credentials.env":{"D":"api_key"},"enabled":false,"restart.policy":"on-failure","restart.delay":"2s",
         "restart.factor":1.5,"restart.max_delay":"3s","restart.max_restarts":7,"restart.window":"4s",
         "restart.reset_after":"5s","restart.retry_failed":"never","stop.signal":"INT","stop.grace":"6s",
         "ready.when":"signal","ready.timeout":"7s","ready.min_uptime":"8s","heartbeat_timeout":"9s",
@@ -116,6 +117,7 @@ fn every_key_reaches_its_field() {
         (spec.env_inherit.concat(), spec.token_env.concat()),
         ("B".into(), "C".into())
     );
+    assert_eq!(spec.credentials_env["D"].as_str(), "api_key");
     assert!(!spec.enabled);
     let restart = RestartPolicy {
         when: RestartWhen::OnFailure,

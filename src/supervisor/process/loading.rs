@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use super::ProcessHost;
 use crate::clock;
 use crate::config::{BudgetSettings, Memory, Settings, bot_spec, legible_spec, read_supervisor};
-use crate::model::bot::BotId;
+use crate::model::bot::{BotId, Secret};
+use crate::model::credential::Field;
 use crate::run::host_memory::host_memory;
-use crate::store::{Access, Store};
+use crate::store::{Access, Credentials, Store};
 use crate::supervisor::capacity::Budget;
 use crate::supervisor::host::{Configuration, Configured, Unusable};
 use crate::supervisor::news::Pace;
@@ -44,6 +45,7 @@ impl ProcessHost {
             .map_err(|error| error.to_string())?
             .into_iter()
             .collect();
+        let fields = store.credentials().fields().map_err(|error| error.to_string())?;
         let records = store.bots().list().map_err(|error| error.to_string())?;
         let blocked = store
             .blocklist()
@@ -54,7 +56,7 @@ impl ProcessHost {
             budget: self.budget.clone(),
             bots: records
                 .into_iter()
-                .map(|record| self.configured(record, &mut tokens))
+                .map(|record| self.configured(record, &mut tokens, &fields))
                 .collect(),
             blocked: u64::from(blocked.blocked),
             blocked_permanent: u64::from(blocked.permanent),
@@ -64,13 +66,15 @@ impl ProcessHost {
     fn configured(
         &self,
         record: crate::store::BotRecord,
-        tokens: &mut HashMap<BotId, crate::model::bot::Secret>,
+        tokens: &mut HashMap<BotId, Secret>,
+        fields: &[Field],
     ) -> Configured {
         let settings = Settings::from_json(&record.settings_json).map_err(|fault| fault.to_string());
         let token = tokens.remove(&record.id);
+        let fields = Credentials::of_bot(fields, &record.id);
         let recipe = settings.as_ref().map_or_else(
             |_| String::new(),
-            |settings| recipe(&[settings, &self.defaults], token.as_ref()),
+            |settings| recipe(&[settings, &self.defaults], token.as_ref(), &fields),
         );
         let unusable = |why: String, settings: &Settings| Unusable {
             why: one_line(&why),
@@ -83,6 +87,7 @@ impl ProcessHost {
         };
         Configured {
             token,
+            fields,
             recipe,
             id: record.id,
             index: record.index,

@@ -6,7 +6,7 @@ use crate::cli::args::{Create, TokenArg};
 use crate::cli::client::Client;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::token;
+use crate::cli::{hidden, token};
 use crate::clock;
 use crate::config::{Fault, Faults, Settings, bot_spec, read_bots};
 use crate::model::bot::{Platform, Secret, Wanted};
@@ -21,6 +21,10 @@ pub(super) fn run(client: &Client, create: &Create) -> Result<Exit, Failure> {
     let token = match given_token(create)? {
         Some(token) => Some(token),
         None => token_of_file,
+    };
+    let token = match token {
+        None if needs_token(create) && hidden::can_ask() => asked_token(create)?,
+        token => token,
     };
     token::decide_platform(&mut settings, token.as_ref());
     let spec = bot_spec(&create.id, &[&settings, &defaults])?;
@@ -135,6 +139,21 @@ fn resolve(program: &str, here: &Path) -> String {
             program.to_owned()
         }
     }
+}
+
+/// Whether the bot cannot do anything without a token that nobody has given yet.
+fn needs_token(create: &Create) -> bool {
+    let is_of_network = matches!(create.platform, Some(Platform::Telegram | Platform::WhatsappCloud));
+    is_of_network && create.command.is_empty() && create.from.is_none()
+}
+
+/// Asks a person. Nothing typed means that the token comes later.
+fn asked_token(create: &Create) -> Result<Option<Secret>, Failure> {
+    let text = hidden::read(&format!("token of {} (not shown, empty: later): ", create.id))?;
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    token::checked(&text, "stdin").map(Some)
 }
 
 fn given_token(create: &Create) -> Result<Option<Secret>, Failure> {
