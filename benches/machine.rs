@@ -20,6 +20,7 @@ fn policy() -> Policy {
     Policy {
         spec,
         unsupported: None,
+        judged: None,
     }
 }
 

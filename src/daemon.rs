@@ -301,6 +301,7 @@ fn open_host(
         sampler: monitoring::start_sampler(settings.sampling_period, queue)?,
         prober: monitoring::tell_prober(prober),
         late_probes: monitoring::late_probes(prober),
+        platform_probe: monitoring::start_platform_probe(queue)?,
         log_watch: monitoring::start_log_watch(settings.sampling_period, queue)?,
         queue: queue.clone(),
         observer: Some(observer),

@@ -5,6 +5,7 @@
 //! `--help` and in the manual. It promises only what this version does.
 
 mod alerts;
+mod blocklist;
 mod bot;
 mod credentials;
 mod history;
@@ -14,7 +15,8 @@ mod send;
 mod values;
 
 pub use alerts::{AlertAck, AlertList, AlertSilence, AlertSinks, AlertTest, AlertVerb, Alerts};
-pub use bot::{BotVerb, Chosen, Create, Named};
+pub use blocklist::{BlocklistAdd, BlocklistList, BlocklistRemove, BlocklistStats, BlocklistVerb};
+pub use bot::{BotVerb, Chosen, Create, Named, RotateToken};
 pub use credentials::{
     CredentialsFileArgs, CredentialsList, CredentialsRemove, CredentialsSet, CredentialsVerb, FieldOf, Preferred,
 };
@@ -153,6 +155,20 @@ pub enum Verb {
     /// The keys are explained in multibot-bot(5).
     #[command(after_long_help = examples::text("apply"))]
     Apply(Apply),
+
+    /// Keep bots away from targets that do not want them
+    ///
+    /// A target is a chat, a phone number, or what else a bot talks to. One is blocked for an hour after three failed
+    /// connections in a row, and for ever when it has thrown the bot out, has blocked it, or is there no more; the
+    /// keys under blocklist in multibot-bot(5) change that. Messages to it are refused with the reason, and a bot that
+    /// serves that target alone (name@target) is held until the block is over.
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        subcommand_value_name = "COMMAND",
+        after_long_help = examples::text("blocklist")
+    )]
+    Blocklist(BlocklistVerb),
 
     /// Keep what bots must have and nobody may see: tokens, keys, secrets
     ///

@@ -1,5 +1,6 @@
 //! Examples of every verb, for its help and its manual page. A test parses each of them.
 
+mod blocklist;
 mod credentials;
 mod ipc;
 
@@ -26,7 +27,11 @@ pub fn of(verb: &str) -> &'static [Example] {
 }
 
 fn all() -> impl Iterator<Item = &'static (&'static str, &'static [Example])> {
-    TABLE.iter().chain(credentials::TABLE).chain(ipc::TABLE)
+    TABLE
+        .iter()
+        .chain(blocklist::TABLE)
+        .chain(credentials::TABLE)
+        .chain(ipc::TABLE)
 }
 
 /// The same as they stand below the help.
@@ -215,6 +220,20 @@ const TABLE: &[(&str, &[Example])] = &[
     (
         "bot disable",
         &[example("Keep it down for now", "multibot bot disable shop")],
+    ),
+    (
+        "bot unhold",
+        &[example("After its account was unlocked", "multibot bot unhold shop")],
+    ),
+    (
+        "bot rotate-token",
+        &[
+            example("From a file", "multibot bot rotate-token shop --token-file shop.token"),
+            example(
+                "From a pipe",
+                "pass show shop | multibot bot rotate-token shop --token -",
+            ),
+        ],
     ),
     (
         "apply",

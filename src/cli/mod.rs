@@ -98,6 +98,7 @@ fn run(mut cli: Cli) -> Result<Exit, Failure> {
         Verb::Status(status) => commands::status::run(&client, &status),
         Verb::List(list) => commands::list::run(&client, &list),
         Verb::Bot(verb) => commands::bot::run(&client, verb),
+        Verb::Blocklist(verb) => commands::blocklist::run(&client, &verb),
         Verb::Credentials(verb) => commands::credentials::run(&client, &verb),
         Verb::Apply(apply) => commands::apply::run(&client, &apply),
         Verb::Logs(logs) => commands::logs::run(&client, &logs),

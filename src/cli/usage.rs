@@ -205,7 +205,7 @@ mod tests {
             ),
             (
                 "multibot bot create a --platform telegramm",
-                "invalid value 'telegramm' for '--platform <PLATFORM>' [possible values: none, telegram, whatsapp-cloud, loopback]; nearest is 'telegram'",
+                "invalid value 'telegramm' for '--platform <PLATFORM>' [possible values: none, telegram, whatsapp-cloud, loopback, discord, whatsapp]; nearest is 'telegram'",
             ),
             (
                 "multibot bot create a python3",
@@ -257,7 +257,7 @@ mod tests {
             ),
             (
                 "multibot --home x",
-                "'multibot' needs a command [commands: up, start, stop, restart, upgrade, status, list, bot, apply, credentials, logs, send, queue, alerts, ipc, metrics, check, events, audit, completions, help]; see multibot --help",
+                "'multibot' needs a command [commands: up, start, stop, restart, upgrade, status, list, bot, apply, blocklist, credentials, logs, send, queue, alerts, ipc, metrics, check, events, audit, completions, help]; see multibot --help",
             ),
             (
                 "multibot bot create a --tokn 1:b",

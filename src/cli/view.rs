@@ -3,6 +3,7 @@
 mod health;
 mod notes;
 mod offline;
+mod platform;
 mod usage;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use self::health::{ProbeView, probe_view};
 use self::notes::{notes_of, worst_of_home};
 use self::offline::look_without;
+use self::platform::{AskedView, HoldView, asked_view, hold_view};
 use self::usage::{LimitActionView, LimitView};
 use super::client::{Client, age, is_halted, is_well};
 use super::failure::Failure;
@@ -127,6 +129,8 @@ pub(super) struct BotView {
     pub ready: Option<bool>,
     pub probes: Vec<ProbeView>,
     pub errors_per_minute: Option<u64>,
+    pub hold: Option<HoldView>,
+    pub asked: Option<AskedView>,
     /// Open alerts, and the worst level among them.
     pub alerts: u32,
     pub alert_level: Option<String>,
@@ -280,6 +284,8 @@ fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {
         ready: bot.ready,
         probes: bot.probes.iter().map(probe_view).collect(),
         errors_per_minute: bot.errors_per_minute,
+        hold: bot.hold.as_ref().map(hold_view),
+        asked: bot.asked.as_ref().map(asked_view),
         alerts: bot.alerts,
         alert_level: bot.alert_level.clone(),
         is_well: is_well(bot),

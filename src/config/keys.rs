@@ -3,13 +3,19 @@
 //! Invariant: every default reads as its key's kind. A name that is the beginning of another one up to
 //! a dot is a group and has no value of its own.
 
+mod blocklist;
+mod judging;
 mod limits;
 mod supervisor;
+mod telegram;
 
 use std::time::Duration;
 
+use self::blocklist::BLOCKLIST;
+use self::judging::JUDGING;
 use self::limits::LIMITS;
 pub use self::supervisor::SUPERVISOR_KEYS;
+use self::telegram::TELEGRAM;
 use super::kind::Kind;
 use crate::model::nearest::nearest;
 
@@ -56,7 +62,10 @@ pub(super) const fn key(name: &'static str, kind: Kind, default: Option<&'static
 }
 
 /// The keys of a bot, in the order of the manual.
-pub const KEYS: &[Key] = &joined::<{ GENERAL.len() + LIMITS.len() }>(&[GENERAL, LIMITS]);
+pub const KEYS: &[Key] =
+    &joined::<{ GENERAL.len() + BLOCKLIST.len() + JUDGING.len() + TELEGRAM.len() + LIMITS.len() }>(&[
+        GENERAL, BLOCKLIST, JUDGING, TELEGRAM, LIMITS,
+    ]);
 
 /// The tables as one.
 const fn joined<const LEN: usize>(tables: &[&[Key]]) -> [Key; LEN] {
@@ -74,12 +83,16 @@ const fn joined<const LEN: usize>(tables: &[&[Key]]) -> [Key; LEN] {
     all
 }
 
+const PLATFORMS: &[&str] = &["none", "telegram", "whatsapp-cloud", "loopback", "discord", "whatsapp"];
+
 const GENERAL: &[Key] = &[
     key(
         "platform",
-        Kind::Words(&["none", "telegram", "whatsapp-cloud", "loopback"]),
+        Kind::Words(PLATFORMS),
         None,
-        "What the bot talks to. Without it: none for a bot with a command, loopback for a built-in one.",
+        "What the bot talks to. Without it: none for a bot with a command, loopback for a built-in one. A bot with a \
+         command is judged by what that platform says of it, see judge; discord and whatsapp, the protocol of \
+         WhatsApp's own apps, are known for that alone.",
     ),
     key(
         "command",
@@ -463,11 +476,8 @@ mod tests {
     #[test]
     fn platform_words_are_those_of_the_model() {
         let words: Vec<&str> = Platform::ALL.into_iter().map(Platform::word).collect();
-        assert_eq!(
-            find(KEYS, "platform").map(|key| key.kind),
-            Some(Kind::Words(&["none", "telegram", "whatsapp-cloud", "loopback"]))
-        );
-        assert_eq!(words, ["none", "telegram", "whatsapp-cloud", "loopback"]);
+        assert_eq!(find(KEYS, "platform").map(|key| key.kind), Some(Kind::Words(PLATFORMS)));
+        assert_eq!(words, PLATFORMS);
     }
 
     #[test]
@@ -493,7 +503,7 @@ mod tests {
         assert_eq!(
             unknown(SUPERVISOR_KEYS, "xyzzy", &["defaults"], ""),
             "unknown key \"xyzzy\"; known are defaults, start_delay, status_poll_interval, sampling, budget, max_bots, \
-             history, log, env"
+             platform, history, log, env"
         );
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Number, Value};
 
 use self::lists::{read_argv, read_names, read_rules, read_senders, read_variables};
+use super::classes::read_classes;
 use super::fault::Fault;
 use super::probe::read_probes;
 use super::yaml::{Node, Shape};
@@ -82,6 +83,8 @@ pub enum Kind {
     Url,
     /// Rules of alerts, by name.
     Rules,
+    /// Signs and the classes that they mean.
+    Classes,
 }
 
 impl Kind {
@@ -112,6 +115,7 @@ impl Kind {
             Kind::Text => "text".to_owned(),
             Kind::Url => "address that begins with https:// or http://".to_owned(),
             Kind::Rules => "list of rules".to_owned(),
+            Kind::Classes => "list of mappings with match or exit, and class".to_owned(),
         }
     }
 
@@ -125,6 +129,7 @@ impl Kind {
             Kind::Variables => read_variables(key, node, faults),
             Kind::Probes => read_probes(key, node, faults),
             Kind::Rules => read_rules(key, node, faults),
+            Kind::Classes => read_classes(key, node, faults),
             _ => {
                 let text = scalar(key, node, faults)?;
                 match self.read_scalar(text) {
@@ -147,7 +152,7 @@ impl Kind {
                 .map(|value| Node::from_json(&value))
         };
         match self {
-            Kind::Argv | Kind::Variables | Kind::Probes => json().unwrap_or_else(|| Node::scalar(text)),
+            Kind::Argv | Kind::Variables | Kind::Probes | Kind::Classes => json().unwrap_or_else(|| Node::scalar(text)),
             Kind::Names | Kind::Senders | Kind::Rules if text.trim_start().starts_with('[') => {
                 json().unwrap_or_else(|| Node::scalar(text))
             }
@@ -214,7 +219,7 @@ impl Kind {
             Kind::Text => Ok(Value::from(text.trim())),
             Kind::Url if is_url(text.trim()) => Ok(Value::from(text.trim())),
             Kind::Url => Err("it is no address: write https://… or http://…".to_owned()),
-            Kind::Argv | Kind::Names | Kind::Senders | Kind::Variables | Kind::Rules | Kind::Probes => {
+            Kind::Argv | Kind::Names | Kind::Senders | Kind::Variables | Kind::Rules | Kind::Probes | Kind::Classes => {
                 Err("it is not one value".to_owned())
             }
         }

@@ -14,6 +14,7 @@
 mod alert_keys;
 mod alerts;
 mod bot;
+mod classes;
 mod fault;
 mod flatten;
 mod keys;

@@ -460,6 +460,7 @@ mod tests {
             Kind::Text => format!("x{}", word.replace('\n', " ")).trim().to_owned(),
             Kind::Url => format!("https://host/{b}"),
             Kind::Rules => "down, held".to_owned(),
+            Kind::Classes => serde_json::json!([{"exit": b % 200, "class": "banned"}]).to_string(),
             Kind::Variables => serde_json::json!({ format!("N{a}"): word, format!("M{b}"): "" }).to_string(),
             Kind::Pattern => format!("x{}", regex_lite::escape(word)),
             Kind::Probes => serde_json::json!({ format!("p{a}"): {"tcp": 1 + b % 60_000} }).to_string(),

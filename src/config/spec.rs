@@ -9,15 +9,19 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::classes::signs_of;
 use super::fault::{Fault, Faults};
 use super::keys::{KEYS, find};
 use super::probe::probes_of;
 use super::settings::{ENV, Settings};
 use super::yaml::Node;
+use crate::model::blocking::BlockingPolicy;
 use crate::model::bot::{BotId, BotSpec, LogPolicy, MediaPolicy, Platform};
+use crate::model::judging::{JudgingPolicy, Mode};
 use crate::model::kernel::MemoryMax;
 use crate::model::limits::ENVELOPE_BYTES_MAX;
 use crate::model::probe::Check;
+use crate::model::telegram::TelegramPolicy;
 use crate::model::units::{parse_duration, parse_size, show_duration, show_size};
 use crate::model::usage::Measure;
 
@@ -94,6 +98,11 @@ fn merge(id: &BotId, layers: &[&Settings]) -> (BotSpec, Vec<Complaint>) {
         env_inherit: merged.texts("env_inherit"),
         token_env: merged.texts("token_env"),
         credentials_env: merged.credentials_env(),
+        blocking: BlockingPolicy {
+            max_failures: merged.integer("blocklist.max_failures"),
+            duration: merged.duration("blocklist.duration"),
+            kicked: merged.duration_or_none("blocklist.kicked"),
+        },
         enabled: merged.flag("enabled"),
         restart: merged.restart(),
         stop: merged.stop(),
@@ -103,6 +112,16 @@ fn merge(id: &BotId, layers: &[&Settings]) -> (BotSpec, Vec<Complaint>) {
         limits: merged.limits(),
         probes: probes_of(merged.value("probes")),
         errors_pattern: merged.text("errors.pattern"),
+        judging: JudgingPolicy {
+            mode: match merged.text("judge").as_deref() {
+                Some("off") => Mode::Off,
+                _ => Mode::On,
+            },
+            own: signs_of(merged.value("errors.classes")),
+        },
+        telegram: TelegramPolicy {
+            api_root: merged.text("telegram.api_root").unwrap_or_default(),
+        },
         log: LogPolicy {
             max_size: merged.size("log.max_size"),
             keep: merged.integer("log.keep"),
@@ -266,6 +285,14 @@ impl Effective {
         if spec.platform == Platform::None && spec.is_built_in() && is_sound(self, &["platform", "command"]) {
             let message = "platform: none runs nothing by itself; write a command, or another platform";
             self.complain(&["platform", "command"], message.to_owned());
+        }
+        let is_only_judged = matches!(spec.platform, Platform::Discord | Platform::Whatsapp);
+        if is_only_judged && spec.is_built_in() && is_sound(self, &["platform", "command"]) {
+            let message = format!(
+                "platform: {} has no built-in bot: write a command, or another platform",
+                spec.platform.word()
+            );
+            self.complain(&["platform", "command"], message);
         }
         if let (MemoryMax::Bytes(kill), Some(max)) = (spec.kernel.memory_max, spec.limits.memory.max)
             && (kill as f64) < max

@@ -14,6 +14,7 @@ use super::source::{SourceError, read_tree};
 use super::spec::{complaints_of_defaults, variables};
 use super::yaml::{Entry, Shape};
 use crate::model::alert::AlertSettings;
+use crate::model::asking::AskingPolicy;
 use crate::model::bot::LogPolicy;
 use crate::model::metric::Retention;
 use crate::model::units::{parse_duration, parse_size};
@@ -25,6 +26,7 @@ pub struct SupervisorSettings {
     pub status_poll_interval: Duration,
     /// None: what the bots use is not measured.
     pub sampling_period: Option<Duration>,
+    pub asking: AskingPolicy,
     pub history: Retention,
     pub budget: BudgetSettings,
     pub log_level: tracing::Level,
@@ -143,6 +145,11 @@ fn typed(own: &Settings, defaults: Settings, alerts: AlertSettings) -> Superviso
         start_delay: duration("start_delay").unwrap_or_default(),
         status_poll_interval: duration("status_poll_interval").unwrap_or_default(),
         sampling_period: duration("sampling.period"),
+        asking: AskingPolicy {
+            period: duration("platform.probe_period"),
+            backlog_for: duration("platform.backlog_for"),
+            calls_per_second: text("platform.calls_per_second").parse().unwrap_or(1),
+        },
         history: Retention {
             raw: duration("history.raw").unwrap_or_default(),
             minute: duration("history.minute").unwrap_or_default(),
@@ -173,6 +180,7 @@ impl std::fmt::Debug for SupervisorSettings {
             .field("start_delay", &self.start_delay)
             .field("status_poll_interval", &self.status_poll_interval)
             .field("sampling_period", &self.sampling_period)
+            .field("asking", &self.asking)
             .field("history", &self.history)
             .field("budget", &self.budget)
             .field("log_level", &self.log_level)
@@ -203,6 +211,11 @@ mod tests {
             start_delay: Duration::from_millis(100),
             status_poll_interval: Duration::from_secs(30),
             sampling_period: Some(Duration::from_secs(5)),
+            asking: AskingPolicy {
+                period: Some(Duration::from_secs(60)),
+                backlog_for: Some(Duration::from_secs(300)),
+                calls_per_second: 5,
+            },
             history: Retention {
                 raw: Duration::from_secs(86_400),
                 minute: Duration::from_secs(7 * 86_400),

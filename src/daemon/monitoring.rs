@@ -5,10 +5,11 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use super::{Error, start_error, tell};
+use crate::model::judging::Signs;
 use crate::model::usage::Sample;
-use crate::monitor::{log_watch, probes, sampler};
+use crate::monitor::{log_watch, platform_probe, probes, sampler};
 use crate::supervisor::host::UsageTarget;
-use crate::supervisor::lookouts::{TellLogWatch, TellProber};
+use crate::supervisor::lookouts::{PlatformOrder, TellLogWatch, TellPlatformProbe, TellProber};
 use crate::supervisor::news::{LogFinding, LogMatch, News};
 use crate::supervisor::process::TellSampler;
 
@@ -76,6 +77,31 @@ pub(super) fn late_probes(prober: &Arc<probes::Prober>) -> Box<dyn Fn() -> usize
     Box::new(move || prober.late())
 }
 
+/// Its thread asks nobody before the first bot of a platform that can be asked runs.
+pub(super) fn start_platform_probe(queue: &SyncSender<News>) -> Result<TellPlatformProbe, Error> {
+    let queue = queue.clone();
+    let orders = platform_probe::start(move |finding: platform_probe::Finding| {
+        let platform_probe::Finding { bot, run, word } = finding;
+        tell(&queue, News::Platform { bot, run, word });
+    })
+    .map_err(start_error("the questions to platforms"))?;
+    Ok(Box::new(move |order| {
+        let order = match order {
+            PlatformOrder::Policy(policy) => platform_probe::Order::Policy(policy),
+            PlatformOrder::Target(bot, lookout) => {
+                let target = lookout.map(|it| platform_probe::Target {
+                    run: it.run,
+                    api_root: it.api_root,
+                    token: it.token,
+                });
+                platform_probe::Order::Target(bot, target)
+            }
+        };
+        // A thread that has ended leaves what platforms say unknown.
+        let _ = orders.send(order);
+    }))
+}
+
 fn log_match(log_watch::Match { probe, line, at }: log_watch::Match) -> LogMatch {
     LogMatch { probe, line, at }
 }
@@ -93,6 +119,7 @@ pub(super) fn start_log_watch(
             errors: it.errors,
             recent: it.recent,
             matched: it.matched.into_iter().map(log_match).collect(),
+            signs: it.signs,
             unread: it.unread,
         });
         tell(&queue, News::LogsRead(findings.collect()));
@@ -109,6 +136,7 @@ pub(super) fn start_log_watch(
                 .iter()
                 .map(|(name, check)| (name.clone(), check.pattern().to_owned()))
                 .collect(),
+            signs: Signs::of(it.platform, &it.judging),
         });
         // A thread that has ended leaves probes of logs unknown.
         let _ = orders.send((bot, target));

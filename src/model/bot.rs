@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::blocking::BlockingPolicy;
 use super::credential::FieldName;
 pub use super::end::{End, Oom, signal_name, signal_number};
+use super::judging::JudgingPolicy;
 use super::kernel::KernelPolicy;
 use super::limits::{BOT_NAME_BYTES_MAX, TARGET_BYTES_MAX};
 use super::probe::Probe;
 use super::queue::QueuePolicy;
+use super::telegram::TelegramPolicy;
 pub use super::usage::{Limit, LimitAction, Limits};
 
 /// A bot's id: `[a-z0-9][a-z0-9._-]{0,62}`, optionally followed by `@target`. The target is
@@ -159,14 +162,20 @@ pub enum Platform {
     Telegram,
     WhatsappCloud,
     Loopback,
+    /// Only judged: nothing built in speaks it.
+    Discord,
+    /// WhatsApp as its own apps speak it; only judged as well.
+    Whatsapp,
 }
 
 impl Platform {
-    pub const ALL: [Platform; 4] = [
+    pub const ALL: [Platform; 6] = [
         Platform::None,
         Platform::Telegram,
         Platform::WhatsappCloud,
         Platform::Loopback,
+        Platform::Discord,
+        Platform::Whatsapp,
     ];
 
     pub fn word(self) -> &'static str {
@@ -175,6 +184,8 @@ impl Platform {
             Platform::Telegram => "telegram",
             Platform::WhatsappCloud => "whatsapp-cloud",
             Platform::Loopback => "loopback",
+            Platform::Discord => "discord",
+            Platform::Whatsapp => "whatsapp",
         }
     }
 
@@ -337,6 +348,7 @@ pub struct BotSpec {
     pub token_env: Vec<String>,
     /// More variables with credentials: the variable's name and the field's.
     pub credentials_env: BTreeMap<String, FieldName>,
+    pub blocking: BlockingPolicy,
     pub enabled: bool,
     pub restart: RestartPolicy,
     pub stop: StopPolicy,
@@ -345,6 +357,8 @@ pub struct BotSpec {
     pub probes: Vec<Probe>,
     /// Lines of its log that count as errors; None: the usual ones.
     pub errors_pattern: Option<String>,
+    pub judging: JudgingPolicy,
+    pub telegram: TelegramPolicy,
     pub limits: Limits,
     pub kernel: KernelPolicy,
     pub log: LogPolicy,

@@ -1,12 +1,15 @@
 //! The words of the domain: plain values that every other module may use. No I/O, no clock, no process.
 
 pub mod alert;
+pub mod asking;
+pub mod blocking;
 pub mod bot;
 pub mod credential;
 #[cfg(test)]
 pub(crate) mod dice;
 pub mod end;
 pub mod fact;
+pub mod judging;
 pub mod kernel;
 pub mod limits;
 pub mod message;
@@ -16,5 +19,6 @@ pub(crate) mod mutation;
 pub mod nearest;
 pub mod probe;
 pub mod queue;
+pub mod telegram;
 pub mod units;
 pub mod usage;

@@ -3,7 +3,7 @@
 //!
 //! A bot that floods its log costs a bounded amount of reading; the older part of what it wrote is skipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -15,6 +15,7 @@ use super::error_lines::{ErrorLines, Marks};
 use crate::clock;
 use crate::log::{Gap, RawLine, Tap};
 use crate::model::bot::{BotId, RunId};
+use crate::model::judging::{SIGNS_MIN, Sign, Signs};
 use crate::model::limits::LOG_WATCH_BYTES_MAX;
 use crate::model::units::{Stamp, show_size};
 
@@ -28,6 +29,8 @@ pub struct Target {
     pub errors_pattern: Option<String>,
     /// The patterns that probes wait for, by the probe's name.
     pub patterns: Vec<(String, String)>,
+    /// What lines may say of the bot's platform.
+    pub signs: Signs,
 }
 
 /// What one look found of one bot.
@@ -41,6 +44,8 @@ pub struct Finding {
     pub recent: u64,
     /// The newest line that matched, for each probe that had one.
     pub matched: Vec<Match>,
+    /// Lines that are signs of what its platform says, oldest first.
+    pub signs: Vec<(Stamp, String)>,
     /// What of its log was not read, in words; None: everything was.
     pub unread: Option<String>,
 }
@@ -61,6 +66,8 @@ pub type Order = (BotId, Option<Target>);
 const BEFORE_BYTES: u64 = 256 * 1024;
 /// Enough of a line to recognise it.
 const LINE_BYTES_MAX: usize = 200;
+/// Lines that are signs, of one look: more say nothing more.
+const SIGNS_MAX: usize = 8 * SIGNS_MIN;
 /// Errors a minute are those of so long.
 const RECENT: Duration = Duration::from_secs(60);
 
@@ -176,7 +183,8 @@ impl Watch {
         let (since, now) = (self.target.since, clock::stamp());
         // Lines come in order: once one is of this run, the others are too.
         let mut is_ours = false;
-        let (lines, marks, patterns) = (&mut self.lines, &self.marks, &self.patterns);
+        let mut signs = VecDeque::new();
+        let (lines, marks, patterns, known) = (&mut self.lines, &self.marks, &self.patterns, &self.target.signs);
         let outcome = tap.read(LOG_WATCH_BYTES_MAX, |line: RawLine<'_>| {
             let at = line.at();
             is_ours = is_ours || at.is_some_and(|at| at >= since);
@@ -186,6 +194,12 @@ impl Watch {
             if lines.count(marks, line.stream, line.text) {
                 errors += 1;
                 recent += u64::from(at.is_none_or(|at| now.since(at) < RECENT));
+            }
+            if known.has_lines() && known.meaning(Sign::Line(&String::from_utf8_lossy(line.text))).is_some() {
+                signs.push_back((at.unwrap_or(now), String::from_utf8_lossy(line.text).into_owned()));
+                if signs.len() > SIGNS_MAX {
+                    signs.pop_front();
+                }
             }
             for (name, pattern) in patterns {
                 let text = String::from_utf8_lossy(line.text);
@@ -215,12 +229,14 @@ impl Watch {
         if let Some(unread) = &unread {
             self.tell_trouble(bot, &format!("{unread}: it writes too much"));
         }
-        (errors > 0 || !matched.is_empty() || unread.is_some()).then(|| Finding {
+        let is_told = errors > 0 || !matched.is_empty() || !signs.is_empty() || unread.is_some();
+        is_told.then(|| Finding {
             bot: bot.clone(),
             run: self.target.run.clone(),
             errors,
             recent,
             matched,
+            signs: signs.into(),
             unread,
         })
     }
@@ -261,6 +277,7 @@ mod tests {
                 .iter()
                 .map(|text| ((*text).to_owned(), (*text).to_owned()))
                 .collect(),
+            signs: Signs::of(crate::model::bot::Platform::Telegram, &Default::default()),
         }
     }
 

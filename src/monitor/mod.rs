@@ -6,6 +6,8 @@ pub mod availability;
 mod error_lines;
 pub mod log_watch;
 pub mod open_files;
+pub mod platform_probe;
+mod platform_schedule;
 pub mod probes;
 pub mod rules;
 pub mod sampler;

@@ -14,6 +14,7 @@ pub mod orders;
 pub mod process_tree;
 pub mod record;
 pub mod remains;
+pub mod rivals;
 pub mod strays;
 
 /// This very program, also when its file was replaced or removed meanwhile.

@@ -58,21 +58,28 @@ pub fn of_questions() -> Vec<(String, u32)> {
 }
 
 /// The environment that a process was started with, as far as this user may read it.
-struct Environ(String);
+#[derive(Default)]
+pub(super) struct Environ(String);
 
 impl Environ {
-    fn of(pid: u32) -> Option<Environ> {
+    pub(super) fn of(pid: u32) -> Option<Environ> {
         let bytes = fs::read(format!("/proc/{pid}/environ")).ok()?;
         Some(Environ(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    /// Whether a variable has this value.
+    pub(super) fn holds(&self, value: &str) -> bool {
+        let mut entries = self.0.split('\0');
+        entries.any(|entry| entry.split_once('=').is_some_and(|(_, it)| it == value))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         let mut entries = self.0.split('\0');
         entries.find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
     }
 }
 
-fn with_ancestors(pid: u32) -> Vec<u32> {
+pub(super) fn with_ancestors(pid: u32) -> Vec<u32> {
     let mut found = vec![pid];
     let mut next = Stat::of(pid).map(|stat| stat.parent);
     while let Some(parent) = next.filter(|parent| *parent != 0 && !found.contains(parent)) {
@@ -83,7 +90,7 @@ fn with_ancestors(pid: u32) -> Vec<u32> {
 }
 
 /// Whether this is multibot itself as somebody calls it, not a bot that is built in.
-fn is_command(pid: u32) -> bool {
+pub(super) fn is_command(pid: u32) -> bool {
     let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
     let is_multibot = program
         .file_name()
@@ -91,7 +98,7 @@ fn is_command(pid: u32) -> bool {
     is_multibot && arguments(pid).get(1).is_none_or(|verb| verb != RUNNER_VERB)
 }
 
-fn arguments(pid: u32) -> Vec<String> {
+pub(super) fn arguments(pid: u32) -> Vec<String> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words = bytes.split(|byte| *byte == 0);
     words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()

@@ -166,6 +166,7 @@ impl Bots<'_> {
             }
             store.change(doing, "DELETE FROM credentials WHERE bot = ?1", [id.as_str()])?;
             store.change(doing, "DELETE FROM blocklist WHERE bot = ?1", [id.as_str()])?;
+            store.change(doing, "DELETE FROM holds WHERE bot = ?1", [id.as_str()])?;
             Ok(())
         })
     }

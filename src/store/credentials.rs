@@ -42,10 +42,14 @@ impl Credentials<'_> {
         self.store.row("compare tokens", sql, [&digest], |row| bot_id(row, 0))
     }
 
-    /// Gives a bot this token, or takes away the one it has.
+    /// Gives a bot this token, or takes away the one it has. Another one than before ends a hold: what the platform
+    /// said of the old one is not said of it.
     pub fn set_token(&self, id: &BotId, token: Option<&Secret>, now: Stamp) -> Result<(), Error> {
         self.store.transaction(|store| {
             store.bots().get(id)?;
+            if self.token(id)?.as_ref() != token {
+                store.holds().release(id)?;
+            }
             let Some(token) = token else {
                 let sql = "DELETE FROM credentials WHERE bot = ?1 AND name = 'token'";
                 return store.change("remove a token", sql, [id.as_str()]).map(|_| ());

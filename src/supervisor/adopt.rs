@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::asked::Asked;
 use super::event_loop::Supervisor;
 use super::fleet::{Counted, Discretion, Member, Place, Seen, Speaks};
 use super::host::{Found, Host, Remnant};
@@ -15,8 +16,9 @@ use super::recipe::differs;
 use super::reload::placeholder;
 use super::snapshot::{BotStatus, Stage};
 use super::usage::standing_of;
-use crate::model::bot::{BotId, RunId, Wanted};
+use crate::model::bot::{BotId, Platform, RunId, Wanted};
 use crate::model::credential::Fields;
+use crate::model::judging::{Docket, JudgingPolicy, Signs};
 use crate::model::units::{Moment, Stamp};
 
 impl<H: Host> Supervisor<H> {
@@ -177,11 +179,14 @@ impl<H: Host> Supervisor<H> {
             policy: Policy {
                 spec: placeholder(bot),
                 unsupported: None,
+                judged: None,
             },
             token: None,
             fields: Fields::new(),
             recipe: String::new(),
             discretion: Discretion::new(Vec::new()),
+            signs: Signs::of(Platform::None, &JudgingPolicy::default()),
+            docket: Docket::default(),
             place: Place::Leaving,
             bot: Bot::new(Wanted::Down),
             seen: Seen::default(),
@@ -208,6 +213,7 @@ impl<P> Member<P> {
     /// What the last snapshot said of the run that still lives.
     fn take_shown(&mut self, line: &BotStatus, is_sampled: bool, now: Moment, stamp: Stamp) {
         self.seen.connected = line.connected;
+        self.seen.asked = Asked::of(line.asked.as_ref());
         self.seen.status_text = line.status_text.clone();
         if let (Some(since), true) = (line.state_since, line.state == self.bot.state().word()) {
             self.state_since = Stamp::from_unix_ms(since);

@@ -12,6 +12,7 @@ use crate::model::fact::Fact;
 use crate::model::limits::{LATE_WAKE, SPAWN_TIME_MAX};
 use crate::model::message::Envelope;
 use crate::model::units::{Moment, Stamp};
+use crate::store::BlockedTarget;
 
 use super::capacity::Budget;
 use super::fleet::{Fleet, Member};
@@ -32,6 +33,9 @@ pub struct Supervisor<H: Host> {
     pub(super) parting: Parting,
     pub(super) identity: snapshot::Supervisor,
     pub(super) blocked: (u64, u64),
+    pub(super) blocklist: Vec<BlockedTarget>,
+    /// When the first block ends.
+    pub(super) unblock_at: Option<Moment>,
     /// Spawns that wait for their turn, so that many bots do not start in one instant.
     pub(super) launches: VecDeque<(BotId, RunId)>,
     pub(super) next_launch_at: Moment,
@@ -83,6 +87,8 @@ impl<H: Host> Supervisor<H> {
             parting: Parting::default(),
             identity,
             blocked: (0, 0),
+            blocklist: Vec::new(),
+            unblock_at: None,
             launches: VecDeque::new(),
             next_launch_at: now,
             unread: BTreeSet::new(),
@@ -149,7 +155,8 @@ impl<H: Host> Supervisor<H> {
         } else {
             self.fleet.next_due()
         };
-        [mail, due, self.publish_at, launch, rescan, self.measure_due()]
+        let unblock = self.unblock_at.filter(|_| !is_leaving);
+        [mail, due, self.publish_at, launch, rescan, self.measure_due(), unblock]
             .into_iter()
             .flatten()
             .min()
@@ -166,6 +173,9 @@ impl<H: Host> Supervisor<H> {
         self.rescan_if_blind();
         self.sweep_daily();
         self.measure_if_due();
+        if self.stage == Stage::Running {
+            self.unblock_if_due();
+        }
     }
 
     /// A loop that woke far too late has slept with the machine: what it did not hear meanwhile must
@@ -182,6 +192,7 @@ impl<H: Host> Supervisor<H> {
             self.ask_anew(&bot);
             if let Some(member) = self.fleet.get_mut(&bot) {
                 member.seen.health.pardon(now);
+                member.seen.asked.pile.pardon(now);
             }
             if let Some(member) = self.fleet.get_mut(&bot).filter(|member| member.seen.spawn_by.is_some()) {
                 member.seen.spawn_by = Some(now + SPAWN_TIME_MAX);
@@ -247,6 +258,7 @@ impl<H: Host> Supervisor<H> {
                 probe,
                 answer,
             } => self.probed(&bot, &run, &probe, &answer),
+            News::Platform { bot, run, word } => self.platform_said(&bot, &run, word),
             News::LogsRead(findings) => self.logs_read(findings),
             News::Alerts(alerts) => self.alerts_changed(alerts),
             News::Outage(trouble) => self.outage_changed(trouble),
@@ -319,6 +331,7 @@ impl<H: Host> Supervisor<H> {
         }
         // What the bot said before it ended was said by this run, not by the next.
         self.read_all(bot);
+        self.judge_end(bot, &end, at);
         self.withdraw(bot);
         self.decide(bot, true);
         self.recover(bot, Some((&run, self.end_for_mail(bot, &end))));
@@ -402,6 +415,7 @@ impl<H: Host> Supervisor<H> {
         self.budget = configuration.budget.clone();
         self.room_changed = true;
         self.blocked = (configuration.blocked, configuration.blocked_permanent);
+        self.take_blocklist(configuration.blocklist.clone());
     }
 
     /// Restarts are off before the first stop signal goes out.

@@ -6,17 +6,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::log::Mask;
 use crate::model::bot::{BotId, End, Oom, RunId, Secret, Wanted};
 use crate::model::credential::Fields;
+use crate::model::judging::{Docket, Signs};
 use crate::model::message::Envelope;
 use crate::model::units::{Moment, Stamp};
 use crate::model::usage::{Level, Standing, Usage};
 
+use super::asked::Asked;
 use super::error_rate::ErrorRate;
 use super::health::Health;
 use super::host::BoxCounts;
 use super::ledger::{self, Ledger};
 use super::machine::{Bot, Phase, Policy, deadline};
 use super::reload::NOT_TAKEN_OVER;
-use super::snapshot::{BotStatus, LastExit, LimitActionStatus, LimitStatus};
+use super::snapshot::{BotStatus, HoldStatus, LastExit, LimitActionStatus, LimitStatus};
 
 /// One bot under supervision. `P` is how its host names a posted message.
 pub struct Member<P> {
@@ -30,6 +32,9 @@ pub struct Member<P> {
     pub recipe: String,
     /// What the bot must not say of itself.
     pub discretion: Discretion,
+    /// What its platform says of it, and how it is recognised.
+    pub signs: Signs,
+    pub docket: Docket,
     pub place: Place,
     pub bot: Bot,
     pub seen: Seen<P>,
@@ -127,6 +132,8 @@ pub struct Seen<P> {
     /// A limit that was passed and acted upon, until a later run is well.
     pub limit_action: Option<ledger::ActedLimit>,
     pub errors: ErrorRate,
+    /// What its platform answered when it was asked.
+    pub asked: Asked,
     pub counts: BoxCounts,
     /// When a message in its inbox is due that waits for its retry.
     pub later_at: Option<Moment>,
@@ -182,6 +189,7 @@ impl<P> Default for Seen<P> {
             last_why: None,
             limit_action: None,
             errors: ErrorRate::default(),
+            asked: Asked::default(),
             counts: BoxCounts::default(),
             later_at: None,
         }
@@ -196,6 +204,7 @@ impl<P> Seen<P> {
             last_why: self.last_why.take(),
             limit_action: self.limit_action.take(),
             errors: std::mem::take(&mut self.errors),
+            asked: std::mem::take(&mut self.asked).of_next_run(),
             counts: self.counts,
             later_at: self.later_at,
             ..Seen::default()
@@ -352,6 +361,12 @@ impl<P> Member<P> {
             ready: live.and(self.seen.health.ready()),
             probes: self.seen.health.statuses(),
             errors_per_minute: Some(self.seen.errors.per_minute()),
+            hold: self.policy.judged.as_ref().map(|it| HoldStatus {
+                class: it.class.word().to_owned(),
+                evidence: it.evidence.clone(),
+                at: it.at.unix_ms(),
+            }),
+            asked: self.seen.asked.status(),
             ..BotStatus::default()
         }
     }

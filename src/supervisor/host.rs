@@ -3,15 +3,18 @@
 
 use std::time::Duration;
 
+use crate::model::blocking::{BlockingPolicy, Heard, TargetEntry};
 use crate::model::bot::{BotId, BotSpec, End, Limits, RunId, Secret, Wanted};
 use crate::model::credential::Fields;
 use crate::model::fact::Fact;
+use crate::model::judging::Judgement;
 use crate::model::message::Envelope;
 use crate::model::metric::MetricRow;
 use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp};
 use crate::model::usage::Standing;
 use crate::spool::{Buried, RunEnd, Settled};
+use crate::store::BlockedTarget;
 
 use super::capacity::Budget;
 use super::ledger::Ledger;
@@ -35,6 +38,8 @@ pub struct Configured {
     pub fields: Fields,
     /// A name for what its runs are started with.
     pub recipe: String,
+    /// Why its platform has refused it, until an operator lets it go.
+    pub judged: Option<Judgement>,
 }
 
 /// Settings by which nothing can be started.
@@ -54,6 +59,7 @@ pub struct Configuration {
     pub bots: Vec<Configured>,
     pub blocked: u64,
     pub blocked_permanent: u64,
+    pub blocklist: Vec<BlockedTarget>,
 }
 
 /// What lies in a bot's mailboxes.
@@ -228,7 +234,25 @@ pub trait Host {
     fn watch_usage(&mut self, targets: Vec<UsageTarget>);
     /// Has the probes of a run asked that need somebody outside of the loop; None: not any more.
     fn watch_probes(&mut self, bot: &BotId, target: Option<ProbeTarget<'_>>);
-    /// Has a bot's log read for errors and by its probes; None: not any more.
+    /// Has the platform of a run asked about it; None: not any more.
+    fn watch_platform(&mut self, bot: &BotId, target: Option<PlatformTarget<'_>>);
+    /// Keeps what was said of a target; the entry of the blocklist that comes of it, if one does.
+    fn hear_of_target(
+        &mut self,
+        bot: &BotId,
+        target: &str,
+        heard: Heard,
+        policy: &BlockingPolicy,
+    ) -> Result<Option<TargetEntry>, String>;
+    /// Forgets what has expired on the blocklist, and says what that was.
+    fn sweep_blocklist(&mut self) -> Vec<(BotId, String)>;
+    /// Keeps why a bot was refused by its platform: from now on `load` says so, until an operator lets it go.
+    fn hold(&mut self, bot: &BotId, judgement: &Judgement);
+    /// The newest lines of a bot's log that were written since then.
+    fn last_words(&mut self, bot: &BotId, since: Stamp) -> Vec<(Stamp, String)>;
+    /// Another program of this host that has this token, in words.
+    fn rival(&mut self, bot: &BotId, token: &Secret) -> Option<String>;
+    /// Has a bot's log read for errors, by its probes and for what its platform says; None: not any more.
     fn watch_log(&mut self, bot: &BotId, target: Option<LogTarget<'_>>);
     fn log(&mut self, line: &str);
     /// Something that an operator should look at.
@@ -241,6 +265,13 @@ pub struct ProbeTarget<'a> {
     pub index: u32,
     pub spec: &'a BotSpec,
     pub began_at: Moment,
+}
+
+/// A run about which its platform is to be asked.
+pub struct PlatformTarget<'a> {
+    pub run: &'a RunId,
+    pub api_root: &'a str,
+    pub token: &'a Secret,
 }
 
 /// A run whose log is to be read, from lines of this moment on.

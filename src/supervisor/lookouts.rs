@@ -3,12 +3,14 @@
 
 use std::path::PathBuf;
 
-use crate::model::bot::{BotId, RunId};
+use crate::model::asking::AskingPolicy;
+use crate::model::bot::{BotId, Platform, RunId, Secret};
 use crate::model::credential::Fields;
+use crate::model::judging::JudgingPolicy;
 use crate::model::probe::{Check, LogCheck, Probe};
 use crate::model::units::{Moment, Stamp};
 
-use super::host::{Launch, LogTarget, ProbeTarget};
+use super::host::{Launch, LogTarget, PlatformTarget, ProbeTarget};
 use super::process::ProcessHost;
 
 /// The probes of one run that take a process or a connection.
@@ -31,11 +33,30 @@ pub struct LogLookout {
     /// None: the usual marks of errors.
     pub errors_pattern: Option<String>,
     pub checks: Vec<(String, LogCheck)>,
+    /// Whose words may be signs of what is wrong.
+    pub platform: Platform,
+    pub judging: JudgingPolicy,
+}
+
+/// How the platform of one run is asked.
+pub struct PlatformLookout {
+    pub run: RunId,
+    pub api_root: String,
+    pub token: Secret,
+}
+
+/// What those who ask platforms are told.
+pub enum PlatformOrder {
+    /// How often, for all of them.
+    Policy(AskingPolicy),
+    /// Whom; None: not any more.
+    Target(BotId, Option<PlatformLookout>),
 }
 
 /// Hands a bot's orders on; None: it is not looked at any more.
 pub type TellProber = Box<dyn Fn(BotId, Option<ProbeLookout>)>;
 pub type TellLogWatch = Box<dyn Fn(BotId, Option<LogLookout>)>;
+pub type TellPlatformProbe = Box<dyn Fn(PlatformOrder)>;
 
 impl ProcessHost {
     pub(super) fn order_probes(&mut self, bot: &BotId, target: Option<ProbeTarget<'_>>) {
@@ -97,6 +118,20 @@ impl ProcessHost {
         }
     }
 
+    pub(super) fn order_platform(&mut self, bot: &BotId, target: Option<PlatformTarget<'_>>) {
+        let orders = target.map(|target| PlatformLookout {
+            run: target.run.clone(),
+            api_root: target.api_root.to_owned(),
+            token: target.token.clone(),
+        });
+        if orders.is_some() {
+            self.asked.insert(bot.clone());
+        } else if !self.asked.remove(bot) {
+            return;
+        }
+        (self.parts.platform_probe)(PlatformOrder::Target(bot.clone(), orders));
+    }
+
     pub(super) fn order_log(&mut self, bot: &BotId, target: Option<LogTarget<'_>>) {
         let Some(log_watch) = &self.parts.log_watch else { return };
         let orders = target.map(|target| LogLookout {
@@ -113,6 +148,8 @@ impl ProcessHost {
                     _ => None,
                 })
                 .collect(),
+            platform: target.spec.platform,
+            judging: target.spec.judging.clone(),
         });
         if orders.is_some() {
             self.logged.insert(bot.clone());

@@ -65,6 +65,7 @@ pub fn step(bot: Bot, policy: &Policy, event: Event, tick: &Tick) -> (Bot, Vec<E
         Event::Exited { run, end } => turn.exited(&run, end),
         Event::Resume => turn.resume(),
         Event::Room => turn.room(),
+        Event::Judged => turn.judged(),
         Event::ClockJumped => turn.clock_jumped(),
         Event::DeadlinePassed => turn.deadline_passed(),
     }
@@ -93,6 +94,8 @@ impl Turn<'_> {
     /// As `want_up`, but nobody has asked: nothing is forgiven, and whoever waits goes on waiting.
     fn resume(&mut self) {
         self.bot.wanted = Wanted::Up;
+        // The last supervisor may have died between the judgement and the stop.
+        self.judged();
         match &self.bot.phase {
             Phase::Down(Rest::Never | Rest::Asked) => self.spawn(),
             Phase::Down(Rest::Finished(_))
@@ -113,6 +116,33 @@ impl Turn<'_> {
         }
     }
 
+    /// Its platform has refused it: whatever it does, it goes on as held.
+    fn judged(&mut self) {
+        let Some(why) = self.policy.refusal() else { return };
+        match &mut self.bot.phase {
+            Phase::Spawning { run } | Phase::Starting { run, .. } | Phase::Running { run, .. } => {
+                let run = run.clone();
+                self.begin_stop(run, Because::Judged(why), StopMode::Graceful);
+            }
+            Phase::Stopping { because, .. } => {
+                if *because != Because::Asked {
+                    *because = Because::Judged(why);
+                }
+            }
+            Phase::Waiting { .. } | Phase::GaveUp { .. } => self.spawn(),
+            Phase::Held {
+                hold: Hold::NoCapacity(_) | Hold::Judged(_),
+                ..
+            } => self.spawn(),
+            // What it waits for comes first, and then it is asked again.
+            Phase::Held {
+                hold: Hold::Unsupported(_) | Hold::PreviousAlive { .. } | Hold::Unproven(_),
+                ..
+            }
+            | Phase::Down(_) => {}
+        }
+    }
+
     fn start_fresh(&mut self) {
         self.bot.failures = Failures::default();
         self.spawn();
@@ -122,6 +152,13 @@ impl Turn<'_> {
         if let Some(why) = &self.policy.unsupported {
             self.bot.phase = Phase::Held {
                 hold: Hold::Unsupported(why.clone()),
+                until: None,
+            };
+            return;
+        }
+        if let Some(why) = self.policy.refusal() {
+            self.bot.phase = Phase::Held {
+                hold: Hold::Judged(why),
                 until: None,
             };
             return;
@@ -151,7 +188,7 @@ impl Turn<'_> {
             Phase::Down(_) => {}
             Phase::Waiting { .. } | Phase::GaveUp { .. } => self.bot.phase = Phase::Down(Rest::Asked),
             Phase::Held {
-                hold: Hold::Unsupported(_) | Hold::PreviousAlive { .. } | Hold::NoCapacity(_),
+                hold: Hold::Unsupported(_) | Hold::PreviousAlive { .. } | Hold::NoCapacity(_) | Hold::Judged(_),
                 ..
             } => {
                 self.bot.phase = Phase::Down(Rest::Asked);

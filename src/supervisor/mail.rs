@@ -146,7 +146,14 @@ impl<H: Host> Supervisor<H> {
         }
         self.fact(bot, run, &envelope.name, &one_line(&envelope.payload));
         self.touch();
+        if is_event {
+            self.heard_of_target(bot, envelope);
+        }
         match (envelope.name.as_str(), live) {
+            (name @ ("unauthorized" | "conflict"), Some(_)) => {
+                let message = envelope.payload.get("message").and_then(Value::as_str);
+                self.heard_of_platform(bot, name, message);
+            }
             ("ready", Some(run)) => self.became_ready(bot, run, is_translated(envelope)),
             ("watchdog_triggered", Some(run)) => {
                 let why = "its own watchdog says that it is not well".to_owned();

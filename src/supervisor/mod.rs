@@ -2,7 +2,9 @@
 //! `snapshot` what is so.
 
 mod adopt;
-pub mod backoff;
+pub mod asked;
+mod backoff;
+pub mod blocklist;
 pub mod capacity;
 mod deadline;
 mod ends;
@@ -13,6 +15,7 @@ pub mod fleet;
 pub mod health;
 pub mod host;
 mod inbox;
+mod judging;
 mod kernel;
 mod launch;
 pub mod leave;

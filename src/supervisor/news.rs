@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::alert::OpenInHome;
+use crate::model::asking::{AskingPolicy, Word};
 use crate::model::bot::{BotId, End, RunId};
 use crate::model::probe::Answer;
 use crate::model::units::Stamp;
@@ -53,6 +54,12 @@ pub enum News {
         probe: String,
         answer: Answer,
     },
+    /// The platform of a run was asked about it.
+    Platform {
+        bot: BotId,
+        run: RunId,
+        word: Word,
+    },
     /// The logs were read once more; bots of which nothing is to be told are left out.
     LogsRead(Vec<LogFinding>),
     /// The open alerts of the bots and of the home.
@@ -76,6 +83,8 @@ pub struct LogFinding {
     pub recent: u64,
     /// The newest line that matched, for each probe that had one.
     pub matched: Vec<LogMatch>,
+    /// Lines that may be signs of what the platform says of the bot, oldest first.
+    pub signs: Vec<(Stamp, String)>,
     /// What of the log was not read, in words.
     pub unread: Option<String>,
 }
@@ -106,4 +115,6 @@ pub struct Pace {
     pub status_poll_interval: Duration,
     /// How often bots are measured, and the figures recorded; None: never.
     pub sampling_period: Option<Duration>,
+    /// How platforms are asked about bots.
+    pub asking: AskingPolicy,
 }

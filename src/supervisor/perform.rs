@@ -33,6 +33,9 @@ impl<H: Host> Supervisor<H> {
             member.seen.of_next_run();
             self.targets_changed = true;
         }
+        if is_asked {
+            member.docket.clear(stamp);
+        }
         let is_forgotten = member.forget_limit_action(is_asked, tick.now);
         let (state, reason) = (member.bot.state(), member.bot.reason(&member.policy));
         let is_stuck = matches!(

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::model::bot::{BotSpec, End, ReadyPolicy, ReadyWhen, RestartPolicy, RunId, State, Wanted};
+use crate::model::judging::Judgement;
 use crate::model::units::{Moment, Stamp};
 
 use super::backoff::Failures;
@@ -75,7 +76,12 @@ pub enum Rest {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Because {
     Asked,
-    Unhealthy { why: String, then: Then },
+    Unhealthy {
+        why: String,
+        then: Then,
+    },
+    /// Its platform has refused it, in words: it is held afterwards.
+    Judged(String),
 }
 
 /// What follows a stop that nobody asked for.
@@ -110,6 +116,8 @@ pub enum Hold {
     Unproven(String),
     /// The home's budget has no room for it.
     NoCapacity(String),
+    /// Its platform has refused it, in words: only an operator can mend that.
+    Judged(String),
 }
 
 /// What a shim could not do.
@@ -178,6 +186,8 @@ pub enum Event {
     Resume,
     /// There may be room for a bot that was held for want of it.
     Room,
+    /// Its platform has refused it: `Policy::judged` says how.
+    Judged,
     /// The machine slept or the loop was late: nothing heard meanwhile must count against the bot.
     ClockJumped,
     DeadlinePassed,
@@ -204,9 +214,16 @@ pub struct Policy {
     pub spec: BotSpec,
     /// Why this version cannot run the bot at all.
     pub unsupported: Option<String>,
+    /// Why its platform has refused it, until an operator lets it go.
+    pub judged: Option<Judgement>,
 }
 
 impl Policy {
+    /// Why the bot may not run, as an operator reads it.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.judged.as_ref().map(|it| it.reason(self.spec.id.as_str()))
+    }
+
     pub(super) fn restart(&self) -> &RestartPolicy {
         &self.spec.restart
     }
@@ -271,7 +288,7 @@ impl Bot {
                 ..
             } => State::Stopping,
             Phase::Stopping {
-                because: Because::Unhealthy { .. },
+                because: Because::Unhealthy { .. } | Because::Judged(_),
                 ..
             } => State::Unhealthy,
             Phase::Waiting { .. } => State::Backoff,
@@ -285,7 +302,7 @@ impl Bot {
         match &self.phase {
             Phase::Down(Rest::Never | Rest::Asked) if !policy.spec.enabled => Some("disabled".to_owned()),
             Phase::Down(Rest::Finished(end)) => Some(format!("{end}; restart.policy does not bring it back")),
-            Phase::Down(Rest::Never | Rest::Asked) => None,
+            Phase::Down(Rest::Never | Rest::Asked) => policy.refusal().map(|why| format!("held when started: {why}")),
             Phase::Spawning { .. } | Phase::Running { .. } => None,
             Phase::Starting { extended_to, .. } => match policy.ready().when {
                 ReadyWhen::Alive => None,
@@ -296,11 +313,11 @@ impl Bot {
             },
             Phase::Stopping { because, .. } => match because {
                 Because::Asked => None,
-                Because::Unhealthy { why, .. } => Some(why.clone()),
+                Because::Unhealthy { why, .. } | Because::Judged(why) => Some(why.clone()),
             },
             Phase::Waiting { why, .. } | Phase::GaveUp { why, .. } => Some(why.clone()),
             Phase::Held { hold, .. } => Some(match hold {
-                Hold::Unsupported(why) | Hold::Unproven(why) | Hold::NoCapacity(why) => why.clone(),
+                Hold::Unsupported(why) | Hold::Unproven(why) | Hold::NoCapacity(why) | Hold::Judged(why) => why.clone(),
                 Hold::PreviousAlive { pid } => format!("previous run still alive (pid {pid})"),
             }),
         }

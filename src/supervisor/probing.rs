@@ -16,6 +16,7 @@ use super::snapshot::Stage;
 impl<H: Host> Supervisor<H> {
     /// Has a bot asked by what its probes are now; one that does not run is not asked.
     pub(super) fn watch_health(&mut self, bot: &BotId) {
+        self.watch_platform(bot);
         let (now, stamp) = (self.host.now(), self.host.stamp());
         let Some(member) = self.fleet.get_mut(bot) else { return };
         let Phase::Running { run, .. } = &member.bot.phase else {
@@ -211,6 +212,7 @@ impl<H: Host> Supervisor<H> {
         let now = self.host.now();
         let stamp = self.host.stamp();
         for finding in findings {
+            self.lines_of_platform(&finding.bot, &finding.signs);
             let Some(member) = self.fleet.get_mut(&finding.bot) else {
                 continue;
             };

@@ -1,6 +1,7 @@
 //! The real host: processes through shims, mailboxes through the spool, configuration and history
 //! through the store, time through the clock.
 
+mod holding;
 mod loading;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -13,8 +14,10 @@ use rustix::process::Signal;
 use crate::clock;
 use crate::config::{Settings, SupervisorSettings};
 use crate::home::Home;
-use crate::model::bot::{BotId, RunId};
+use crate::model::blocking::{BlockingPolicy, Heard, TargetEntry};
+use crate::model::bot::{BotId, RunId, Secret};
 use crate::model::fact::Fact;
+use crate::model::judging::Judgement;
 use crate::model::limits::DISK_FREE_BYTES_MIN;
 use crate::model::message::Envelope;
 use crate::model::metric::MetricRow;
@@ -24,14 +27,17 @@ use crate::run::delegation::Delegation;
 use crate::run::identity::boot_id;
 use crate::run::record::read_run;
 use crate::run::remains;
+use crate::run::rivals;
 use crate::spool::{Buried, Durability, Entry, Mailbox, Posted, Poster, RunEnd, Settled, Shared, Writer};
 use crate::store::{AuditEntry, Store};
 
 use super::capacity::Budget;
 use super::environment::Account;
-use super::host::{BoxCounts, Configuration, Found, Host, Launch, LogTarget, Mail, ProbeTarget, UsageTarget};
+use super::host::{
+    BoxCounts, Configuration, Found, Host, Launch, LogTarget, Mail, PlatformTarget, ProbeTarget, UsageTarget,
+};
 use super::ledger::{self, Ledger};
-use super::lookouts::{TellLogWatch, TellProber};
+use super::lookouts::{TellLogWatch, TellPlatformProbe, TellProber};
 use super::machine::SpawnFailure;
 use super::mail::SUPERVISOR;
 use super::mailboxes::{Inodes, inode_of};
@@ -68,6 +74,8 @@ pub struct Parts {
     pub late_probes: Box<dyn Fn() -> usize>,
     /// Has the logs of bots read; None: they are not read.
     pub log_watch: Option<TellLogWatch>,
+    /// Has the platforms of bots asked about them.
+    pub platform_probe: TellPlatformProbe,
     /// The loop's own queue, for threads that this host starts.
     pub queue: SyncSender<News>,
     pub observer: Option<Observer>,
@@ -113,6 +121,10 @@ pub struct ProcessHost {
     /// Bots that are asked by their probes, and whose logs are read.
     pub(super) probed: BTreeSet<BotId>,
     pub(super) logged: BTreeSet<BotId>,
+    /// Bots about which their platforms are asked.
+    pub(super) asked: BTreeSet<BotId>,
+    /// Judgements that the store has not taken yet.
+    pub(super) unstored: BTreeMap<BotId, Judgement>,
     /// The last supervisor had left its bots on purpose.
     pub(super) was_left: bool,
 }
@@ -146,6 +158,8 @@ impl ProcessHost {
             prepared: HashMap::new(),
             probed: BTreeSet::new(),
             logged: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            unstored: BTreeMap::new(),
             was_left: false,
         })
     }
@@ -279,6 +293,7 @@ impl Host for ProcessHost {
         self.forget_runs(bot);
         self.order_probes(bot, None);
         self.order_log(bot, None);
+        self.order_platform(bot, None);
         let dirs = self.watched(bot);
         if let Ok(watches) = &mut self.parts.watches {
             dirs.iter().for_each(|dir| watches.remove(dir));
@@ -410,6 +425,40 @@ impl Host for ProcessHost {
 
     fn watch_probes(&mut self, bot: &BotId, target: Option<ProbeTarget<'_>>) {
         self.order_probes(bot, target);
+    }
+
+    fn watch_platform(&mut self, bot: &BotId, target: Option<PlatformTarget<'_>>) {
+        self.order_platform(bot, target);
+    }
+
+    fn hear_of_target(
+        &mut self,
+        bot: &BotId,
+        target: &str,
+        heard: Heard,
+        policy: &BlockingPolicy,
+    ) -> Result<Option<TargetEntry>, String> {
+        let stored = self.store_word_of_target(bot, target, heard, policy);
+        stored.map_err(|error| error.to_string())
+    }
+
+    fn sweep_blocklist(&mut self) -> Vec<(BotId, String)> {
+        self.forget_expired_targets().unwrap_or_else(|error| {
+            tracing::warn!("what has expired on the blocklist stays there: {error}");
+            Vec::new()
+        })
+    }
+
+    fn hold(&mut self, bot: &BotId, judgement: &Judgement) {
+        self.keep_judgement(bot, judgement);
+    }
+
+    fn last_words(&mut self, bot: &BotId, since: Stamp) -> Vec<(Stamp, String)> {
+        self.last_lines(bot, since)
+    }
+
+    fn rival(&mut self, bot: &BotId, token: &Secret) -> Option<String> {
+        rivals::of_token(token, &self.home_id, bot.as_str())
     }
 
     fn watch_log(&mut self, bot: &BotId, target: Option<LogTarget<'_>>) {

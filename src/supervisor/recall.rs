@@ -100,7 +100,8 @@ fn stop_of(because: &Because, stage: Stage) -> ledger::Stop {
             Stage::Killed { .. } | Stage::Stuck => None,
         },
         unhealthy: match because {
-            Because::Asked => None,
+            // What it was judged for is stored, and holds it again.
+            Because::Asked | Because::Judged(_) => None,
             Because::Unhealthy { why, then } => Some(ledger::Unhealthy {
                 why: why.clone(),
                 give_up: *then == Then::GiveUp,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::bot::{BotId, BotSpec, Platform, Wanted};
+use crate::model::judging::{Docket, Signs};
 use crate::model::usage::Standing;
 
 use super::environment::secrets_of;
@@ -85,6 +86,8 @@ impl<H: Host> Supervisor<H> {
                 configured.token.as_ref(),
                 &configured.fields,
             )),
+            signs: Signs::of(policy.spec.platform, &policy.spec.judging),
+            docket: Docket::default(),
             policy,
             token: configured.token,
             fields: configured.fields,
@@ -111,10 +114,13 @@ impl<H: Host> Supervisor<H> {
         member.desired = configured.wanted;
         member.policy.spec.enabled = new.spec.enabled;
         member.policy.unsupported = new.unsupported;
+        let is_judged_anew = member.policy.judged.is_none() && new.judged.is_some();
+        member.policy.judged = new.judged;
         member.place = Place::Configured;
         match (was_desired, member.is_desired()) {
             (true, false) => Some(Event::WantDown(StopMode::Graceful)),
             (false, true) => Some(Event::WantUp),
+            (true, true) if is_judged_anew => Some(Event::Judged),
             (true, true) | (false, false) => None,
         }
     }
@@ -123,6 +129,7 @@ impl<H: Host> Supervisor<H> {
     fn change(&mut self, configured: Configured) -> Option<Event> {
         let bot = configured.id.clone();
         let policy = policy_of(&configured);
+        let now = self.host.stamp();
         let member = self.fleet.get_mut(&bot)?;
         let was_desired = member.is_desired();
         if let (Some(why), true) = (&policy.unsupported, member.bot.live_run().is_some()) {
@@ -137,6 +144,14 @@ impl<H: Host> Supervisor<H> {
                 || !runs_alike(&member.policy.spec, &policy.spec)
                 || is_net_outgrown(&member.seen.kernel, &policy.spec));
         let was_held_by_config = member.policy.unsupported != policy.unsupported;
+        let is_judged_anew = member.policy.judged.is_none() && policy.judged.is_some();
+        let is_let_go = member.policy.judged.is_some() && policy.judged.is_none();
+        if is_let_go || member.token != configured.token {
+            member.docket.clear(now);
+        }
+        if (member.policy.spec.platform, &member.policy.spec.judging) != (policy.spec.platform, &policy.spec.judging) {
+            member.signs = Signs::of(policy.spec.platform, &policy.spec.judging);
+        }
         member.index = configured.index;
         member.desired = configured.wanted;
         let is_secret_new = member.token != configured.token
@@ -169,7 +184,8 @@ impl<H: Host> Supervisor<H> {
             (true, false) => Some(Event::WantDown(StopMode::Graceful)),
             (false, true) => Some(Event::WantUp),
             (true, true) if runs_with_old => Some(Event::WantRestart(StopMode::Graceful)),
-            (true, true) if was_held_by_config => Some(Event::WantUp),
+            (true, true) if is_judged_anew => Some(Event::Judged),
+            (true, true) if was_held_by_config || is_let_go => Some(Event::WantUp),
             (true, true) | (false, false) => None,
         }
     }
@@ -181,10 +197,12 @@ fn policy_of(configured: &Configured) -> Policy {
         Ok(spec) => Policy {
             spec: spec.clone(),
             unsupported: unsupported(spec),
+            judged: configured.judged.clone(),
         },
         Err(unusable) => Policy {
             spec: (*unusable.legible).clone(),
             unsupported: Some(unusable.why.clone()),
+            judged: configured.judged.clone(),
         },
     }
 }
@@ -192,8 +210,8 @@ fn policy_of(configured: &Configured) -> Policy {
 fn unsupported(spec: &BotSpec) -> Option<String> {
     match spec.platform {
         Platform::Loopback | Platform::None => None,
-        Platform::Telegram | Platform::WhatsappCloud if !spec.is_built_in() => None,
-        Platform::Telegram | Platform::WhatsappCloud => {
+        _ if !spec.is_built_in() => None,
+        Platform::Telegram | Platform::WhatsappCloud | Platform::Discord | Platform::Whatsapp => {
             Some(format!("platform {} is not built in yet", spec.platform.word()))
         }
     }

@@ -77,6 +77,9 @@ impl<H: Host> Supervisor<H> {
                 outgoing.refused.push((envelope, reason));
             }
             Some((bot, spec)) if is_answer || accepts(spec, sender) => {
+                if let Some(reason) = self.blocked_for(&bot, &envelope) {
+                    return outgoing.refused.push((envelope, reason));
+                }
                 outgoing.deliveries.push((bot, spec.queue.clone(), envelope));
             }
             Some((bot, _)) => {

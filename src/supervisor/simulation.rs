@@ -32,7 +32,8 @@ use drive::Simulation;
 use super::capacity::Budget;
 use super::event_loop::Supervisor;
 use super::host::{
-    BoxCounts, Configuration, Configured, Found, Host, Launch, LogTarget, Mail, ProbeTarget, Remnant, UsageTarget,
+    BoxCounts, Configuration, Configured, Found, Host, Launch, LogTarget, Mail, PlatformTarget, ProbeTarget, Remnant,
+    UsageTarget,
 };
 use super::ledger::Ledger;
 use super::machine::SpawnFailure;
@@ -42,9 +43,10 @@ use super::shims::Token;
 use super::snapshot::{self, BotStatus, Snapshot, Stage};
 use super::traffic::Passed;
 use crate::config::{Settings, bot_spec};
-use crate::model::bot::{BotId, End, RunId, Wanted};
+use crate::model::bot::{BotId, End, RunId, Secret, Wanted};
 use crate::model::credential::Fields;
 use crate::model::fact::Fact;
+use crate::model::judging::Judgement;
 use crate::model::message::{Envelope, Kind};
 use crate::model::metric::MetricRow;
 use crate::model::queue::QueuePolicy;
@@ -93,6 +95,7 @@ fn bot(name: &str, index: u32) -> Configured {
         token: None,
         fields: Fields::new(),
         recipe: "1:plain".to_owned(),
+        judged: None,
     }
 }
 
@@ -237,6 +240,11 @@ struct World {
     /// The runs that are asked from outside, and the bots whose logs are read, from when on.
     probed: Vec<(BotId, RunId)>,
     logged: BTreeMap<BotId, Stamp>,
+    /// The runs about which their platforms are asked.
+    platforms: BTreeMap<BotId, RunId>,
+    /// What bots have written, and who else has their tokens.
+    lines: BTreeMap<BotId, Vec<(Stamp, String)>>,
+    rival: Option<String>,
     usage_targets: Vec<UsageTarget>,
 }
 
@@ -276,6 +284,9 @@ impl World {
             refused: Vec::new(),
             probed: Vec::new(),
             logged: BTreeMap::new(),
+            platforms: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            rival: None,
             usage_targets: Vec::new(),
         }
     }

@@ -191,6 +191,12 @@ pub struct BotStatus {
     /// What the kernel enforces, as written (`memory.max 512.0 MiB`), and what it was asked for and does not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel: Vec<String>,
+    /// Why its platform has refused it, until an operator lets it go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldStatus>,
+    /// What its platform answered when it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<AskedStatus>,
     /// Error lines and `error` events of the last minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors_per_minute: Option<u64>,
@@ -219,6 +225,33 @@ pub struct ProbeStatus {
     pub answered_at: Option<i64>,
     /// Answers in a row that were failures.
     pub failures: u32,
+}
+
+/// What a platform has said against a bot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HoldStatus {
+    /// `credentials`, `conflict`, `banned` or `rejected`.
+    pub class: String,
+    /// What was said, in one line.
+    pub evidence: String,
+    pub at: i64,
+}
+
+/// What a platform answered last about a bot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AskedStatus {
+    /// The bot's own name there.
+    pub name: Option<String>,
+    /// Updates that wait there.
+    pub pending: Option<u64>,
+    /// When that was heard.
+    pub at: Option<i64>,
+    /// Why nothing was heard since then.
+    pub unreachable: Option<String>,
+    /// A run was restarted for this, and it has not become better since.
+    pub stalled: Option<String>,
 }
 
 /// One threshold of a live run.

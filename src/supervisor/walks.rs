@@ -31,6 +31,11 @@ fn policy(dice: &mut Dice) -> Policy {
             env_inherit: Vec::new(),
             token_env: Vec::new(),
             credentials_env: BTreeMap::default(),
+            blocking: crate::model::blocking::BlockingPolicy {
+                max_failures: 3,
+                duration: Duration::from_secs(3600),
+                kicked: None,
+            },
             enabled: true,
             restart: RestartPolicy {
                 when,
@@ -54,6 +59,10 @@ fn policy(dice: &mut Dice) -> Policy {
             heartbeat_timeout: Duration::from_secs(1 + dice.below(60)),
             probes: Vec::new(),
             errors_pattern: None,
+            judging: crate::model::judging::JudgingPolicy::default(),
+            telegram: crate::model::telegram::TelegramPolicy {
+                api_root: String::new(),
+            },
             limits: Limits::default(),
             kernel: crate::model::kernel::KernelPolicy::default(),
             log: LogPolicy { max_size: 1, keep: 1 },
@@ -61,6 +70,7 @@ fn policy(dice: &mut Dice) -> Policy {
             queue: crate::model::queue::QueuePolicy::default(),
             accept_from: Vec::new(),
         },
+        judged: None,
         unsupported: dice.one_in(20).then(|| "not built in".to_owned()),
     }
 }

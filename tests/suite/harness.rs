@@ -33,6 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub(crate) const FAST: &str = "\
 start_delay: 0s
 sampling: {period: off}
+platform: {probe_period: off}
 defaults:
   ready: {min_uptime: 0s}
   restart: {delay: 50ms, factor: 1.5}

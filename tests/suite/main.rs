@@ -5,6 +5,8 @@ mod adopt;
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+mod blocklist;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod config;
@@ -26,6 +28,8 @@ mod history;
 mod home;
 #[cfg(test)]
 mod init;
+#[cfg(test)]
+mod judged;
 #[cfg(test)]
 mod kernel;
 #[cfg(test)]

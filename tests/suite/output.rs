@@ -10,7 +10,7 @@ fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-const BOT_FIELDS: [&str; 39] = [
+const BOT_FIELDS: [&str; 41] = [
     "id",
     "index",
     "platform",
@@ -48,6 +48,8 @@ const BOT_FIELDS: [&str; 39] = [
     "ready",
     "probes",
     "errors_per_minute",
+    "hold",
+    "asked",
     "alerts",
     "alert_level",
 ];

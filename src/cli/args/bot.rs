@@ -157,6 +157,46 @@ pub enum BotVerb {
     /// They stop if they run. Their settings stay, and so does whether they are wanted up.
     #[command(after_long_help = examples::text("bot disable"))]
     Disable(Named),
+
+    /// Let bots run again that are held because their platform has refused them
+    ///
+    /// Mend what was wrong first: the reason that `multibot status` shows says what it was. A new token lets go by
+    /// itself.
+    #[command(after_long_help = examples::text("bot unhold"))]
+    Unhold(Named),
+
+    /// Give a bot another token, and take the old one back if the bot does not run with it
+    ///
+    /// On telegram the new token is tried first: it must be accepted and belong to the same bot. Then it is stored, the
+    /// bot restarts once, and if it is not running within the time given it has its old token again. Nothing shows
+    /// either of them.
+    #[command(
+        override_usage = "multibot bot rotate-token [OPTIONS] <BOT> <--token -|--token-file <FILE>>",
+        after_long_help = examples::text("bot rotate-token")
+    )]
+    RotateToken(RotateToken),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RotateToken {
+    #[arg(value_name = "BOT")]
+    pub id: BotId,
+
+    /// The new token; `-` reads it from stdin, where no process list shows it
+    #[arg(long, value_name = "TOKEN", required_unless_present = "token_file")]
+    pub token: Option<TokenArg>,
+
+    /// File that holds the new token and nothing else
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+
+    /// Take it although it is another bot's, or nobody can say whose it is
+    #[arg(long)]
+    pub force: bool,
+
+    /// How long the bot may take to run with it
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1m")]
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -3,6 +3,7 @@
 pub(super) mod alerts;
 pub(super) mod apply;
 pub(super) mod audit;
+pub(super) mod blocklist;
 pub(super) mod bot;
 pub(super) mod check;
 pub(super) mod completions;

@@ -132,7 +132,7 @@ const SINGLE_FAULTS: &[(&str, &str)] = &[
     ),
     (
         "platform: telegramm",
-        "a.yaml:1:11: platform: \"telegramm\" is none of none, telegram, whatsapp-cloud, loopback; nearest is \"telegram\"",
+        "a.yaml:1:11: platform: \"telegramm\" is none of none, telegram, whatsapp-cloud, loopback, discord, whatsapp; nearest is \"telegram\"",
     ),
     (
         "command: []",

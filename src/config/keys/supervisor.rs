@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ANY_LENGTH, KEPT, Key, LOG_FILES, LOG_SIZE, LONG, SOME_LENGTH, key};
+use super::{ANY_LENGTH, KEPT, Key, LOG_FILES, LOG_SIZE, LONG, SHORT, SOME_LENGTH, key};
 use crate::config::kind::Kind;
 
 /// The keys of `multibot.yaml`, beside `defaults`, which holds keys of [`KEYS`](super::KEYS).
@@ -50,6 +50,35 @@ pub const SUPERVISOR_KEYS: &[Key] = &[
         Kind::Integer { min: 1, max: 100_000 },
         None,
         "Bots that may run at once. Those that do not fit are held, and start by themselves when others have ended.",
+    ),
+    key(
+        "platform.probe_period",
+        Kind::DurationOr {
+            word: "off",
+            min: Duration::from_millis(100),
+            max: LONG,
+        },
+        Some("1m"),
+        "How often telegram is asked about each bot that runs there and whose token multibot has: whether the token still \
+         holds, and how many updates wait. It does not disturb the bot. off asks never.",
+    ),
+    key(
+        "platform.backlog_for",
+        Kind::DurationOr {
+            word: "off",
+            min: SHORT,
+            max: LONG,
+        },
+        Some("5m"),
+        "A bot that runs while updates wait at its platform, and have not become fewer for so long, is unhealthy and \
+         restarted; off only shows them.",
+    ),
+    key(
+        "platform.calls_per_second",
+        Kind::Integer { min: 1, max: 30 },
+        Some("5"),
+        "Questions to platforms in a second, for all bots together. More bots than that are asked less often. When the \
+         platform asks to wait, or cannot be reached, all of them wait.",
     ),
     key(
         "history.raw",

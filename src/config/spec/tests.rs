@@ -1,9 +1,12 @@
 //! What is written reaches its field, and what makes no sense together is told.
 
 use super::*;
+use crate::model::blocking::BlockingPolicy;
 use crate::model::bot::{ReadyPolicy, ReadyWhen, RestartPolicy, RestartWhen, StopPolicy};
+use crate::model::judging::{JudgingPolicy, Mode};
 use crate::model::kernel::{GroupWhen, KernelPolicy};
 use crate::model::queue::{Durability, QueuePolicy};
+use crate::model::telegram::TelegramPolicy;
 use crate::model::usage::{HALTED_MAX, Limit, LimitAction, Limits, Warn};
 
 fn spec(layers: &[&str]) -> Result<BotSpec, String> {
@@ -77,6 +80,15 @@ fn nothing_written_is_the_built_in_loopback_bot() {
         },
         queue: QueuePolicy::default(),
         accept_from: Vec::new(),
+        blocking: BlockingPolicy {
+            max_failures: 3,
+            duration: Duration::from_secs(3600),
+            kicked: None,
+        },
+        judging: JudgingPolicy::default(),
+        telegram: TelegramPolicy {
+            api_root: "https://api.telegram.org".into(),
+        },
         media: MediaPolicy::default(),
     };
     assert_eq!(spec(&["{}"]), Ok(expected.clone()));
@@ -86,7 +98,7 @@ fn nothing_written_is_the_built_in_loopback_bot() {
 #[test]
 fn every_key_reaches_its_field() {
     let own = r#"{"platform":"telegram","command":["a","b"],"cwd":"/c","env":{"A":"1"},"env_file":"/e",
-        "env_inherit":["B"],"token_env":["C"],"credentials.env":{"D":"api_key"},"enabled":false,"restart.policy":"on-failure","restart.delay":"2s",
+        "env_inherit":["B"],"token_env":["C"],"credentials.env":{"D":"api_key"},"blocklist.max_failures":4,"blocklist.duration":"27s","blocklist.kicked":"28s","enabled":false,"restart.policy":"on-failure","restart.delay":"2s",
         "restart.factor":1.5,"restart.max_delay":"3s","restart.max_restarts":7,"restart.window":"4s",
         "restart.reset_after":"5s","restart.retry_failed":"never","stop.signal":"INT","stop.grace":"6s",
         "ready.when":"signal","ready.timeout":"7s","ready.min_uptime":"8s","heartbeat_timeout":"9s",
@@ -102,6 +114,7 @@ fn every_key_reaches_its_field() {
         "limits.halted.for":"26s","limits.halted.action":"stop","log.max_size":"4KiB","log.keep":2,
         "queue.max_messages":5,"queue.max_bytes":"8KiB","queue.max_message":"1KiB","queue.retry_delay":"13s",
         "queue.max_retry_delay":"14s","queue.max_crashes":4,"queue.dedup_window":"15s","queue.durability":"each",
+        "judge":"off","errors.classes":[{"exit":9,"class":"banned"}],"telegram.api_root":"http://127.0.0.1:8081",
         "probes":{"api":{"tcp":"8080","period":"9s"}},"errors.pattern":"E[0-9]",
         "accept_from":["desk","*"],"media.dir":"/m","media.clean_on_start":true}"#;
     let written = Settings::from_json(own).unwrap();
@@ -118,6 +131,13 @@ fn every_key_reaches_its_field() {
         ("B".into(), "C".into())
     );
     assert_eq!(spec.credentials_env["D"].as_str(), "api_key");
+    let blocking = spec.blocking;
+    assert_eq!(
+        (blocking.max_failures, blocking.duration, blocking.kicked),
+        (4, seconds(27), Some(seconds(28)))
+    );
+    assert_eq!((spec.judging.mode, spec.judging.own.len()), (Mode::Off, 1));
+    assert_eq!(spec.telegram.api_root, "http://127.0.0.1:8081");
     assert!(!spec.enabled);
     let restart = RestartPolicy {
         when: RestartWhen::OnFailure,

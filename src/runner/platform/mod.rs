@@ -43,9 +43,14 @@ pub(super) enum Error {
 pub(super) fn open(word: &str) -> Result<Box<dyn Platform>, Error> {
     match bot::Platform::from_word(word) {
         Some(bot::Platform::Loopback) => Ok(Box::new(loopback::Loopback)),
-        Some(bot::Platform::None | bot::Platform::Telegram | bot::Platform::WhatsappCloud) | None => {
-            Err(Error::NotBuiltIn { word: word.to_owned() })
-        }
+        Some(
+            bot::Platform::None
+            | bot::Platform::Telegram
+            | bot::Platform::WhatsappCloud
+            | bot::Platform::Discord
+            | bot::Platform::Whatsapp,
+        )
+        | None => Err(Error::NotBuiltIn { word: word.to_owned() }),
     }
 }
 

@@ -20,7 +20,21 @@ pub(in crate::store) const MIGRATIONS: &[Migration] = &[
         version: Version(1003),
         sql: "ALTER TABLE alerts ADD COLUMN told_level TEXT",
     },
+    Migration {
+        version: Version(1005),
+        sql: HOLDS,
+    },
 ];
+
+/// Bots that their platforms have refused.
+const HOLDS: &str = "
+CREATE TABLE holds (
+    bot TEXT NOT NULL PRIMARY KEY,
+    class TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    held_at BIGINT NOT NULL
+);
+";
 
 const ALERTS: &str = "
 CREATE TABLE alerts (

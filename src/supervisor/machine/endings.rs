@@ -22,6 +22,11 @@ impl Turn<'_> {
                 because: Because::Asked,
                 ..
             } => self.start_fresh(),
+            // Held now, or started anew where an operator has let it go meanwhile.
+            Phase::Stopping {
+                because: Because::Judged(_),
+                ..
+            } => self.start_fresh(),
             Phase::Stopping {
                 because: Because::Unhealthy { why, then },
                 ..
@@ -39,6 +44,10 @@ impl Turn<'_> {
     }
 
     pub(super) fn ended_unasked(&mut self, end: End) {
+        // With its end it was judged: that is no failure like others, and no restart mends it.
+        if self.policy.judged.is_some() {
+            return self.start_fresh();
+        }
         match self.policy.restart().when {
             RestartWhen::Always => self.fail(end.to_string()),
             RestartWhen::OnFailure | RestartWhen::Never if end.is_success() => {

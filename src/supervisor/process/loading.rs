@@ -9,8 +9,10 @@ use crate::model::bot::{BotId, Secret};
 use crate::model::credential::Field;
 use crate::run::host_memory::host_memory;
 use crate::store::{Access, Credentials, Store};
+use crate::supervisor::blocklist::judgement_of_target;
 use crate::supervisor::capacity::Budget;
 use crate::supervisor::host::{Configuration, Configured, Unusable};
+use crate::supervisor::lookouts::PlatformOrder;
 use crate::supervisor::news::Pace;
 use crate::supervisor::recipe::recipe;
 
@@ -26,7 +28,9 @@ impl ProcessHost {
                     start_delay: settings.start_delay,
                     status_poll_interval: settings.status_poll_interval,
                     sampling_period: settings.sampling_period,
+                    asking: settings.asking,
                 };
+                (self.parts.platform_probe)(PlatformOrder::Policy(self.pace.asking.clone()));
                 self.parts.recorder.keep(settings.history);
                 self.budget = budget_of(&settings.budget);
                 self.settings_fault = None;
@@ -38,6 +42,7 @@ impl ProcessHost {
                 self.settings_fault = Some(format!("settings are not taken over: {fault}"));
             }
         }
+        self.store_the_unstored();
         let store = Store::open(&self.parts.home.database(), Access::Read).map_err(|error| error.to_string())?;
         let mut tokens: HashMap<_, _> = store
             .credentials()
@@ -46,20 +51,38 @@ impl ProcessHost {
             .into_iter()
             .collect();
         let fields = store.credentials().fields().map_err(|error| error.to_string())?;
+        let mut judged: HashMap<_, _> = store
+            .holds()
+            .list()
+            .map_err(|error| error.to_string())?
+            .into_iter()
+            .collect();
+        judged.extend(self.unstored.clone());
         let records = store.bots().list().map_err(|error| error.to_string())?;
-        let blocked = store
+        let now = clock::stamp();
+        let blocked = store.blocklist().counts(now).map_err(|error| error.to_string())?;
+        let blocklist = store
             .blocklist()
-            .counts(clock::stamp())
+            .blocked(None, now)
             .map_err(|error| error.to_string())?;
         Ok(Configuration {
             pace: self.pace.clone(),
             budget: self.budget.clone(),
             bots: records
                 .into_iter()
-                .map(|record| self.configured(record, &mut tokens, &fields))
+                .map(|record| {
+                    let judged = judged
+                        .remove(&record.id)
+                        .or_else(|| judgement_of_target(&record.id, &blocklist));
+                    Configured {
+                        judged,
+                        ..self.configured(record, &mut tokens, &fields)
+                    }
+                })
                 .collect(),
             blocked: u64::from(blocked.blocked),
             blocked_permanent: u64::from(blocked.permanent),
+            blocklist,
         })
     }
 
@@ -89,6 +112,7 @@ impl ProcessHost {
             token,
             fields,
             recipe,
+            judged: None,
             id: record.id,
             index: record.index,
             wanted: record.wanted,

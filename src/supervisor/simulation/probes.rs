@@ -223,6 +223,7 @@ fn look(
                 at: Some(at),
             })
             .collect(),
+        signs: Vec::new(),
         unread: unread.map(str::to_owned),
     };
     let findings = if errors > 0 || !matched.is_empty() || unread.is_some() {

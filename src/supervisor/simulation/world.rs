@@ -1,6 +1,7 @@
 //! The world as the loop's host: it obeys as shims and bots do, and refuses what must never happen.
 
 use super::*;
+use crate::model::blocking::{BlockingPolicy, Heard, TargetEntry};
 
 impl Host for World {
     type Claim = Rc<Hold>;
@@ -29,6 +30,7 @@ impl Host for World {
             bots: self.configured.clone()?,
             blocked: 0,
             blocked_permanent: 0,
+            blocklist: Vec::new(),
         })
     }
 
@@ -278,6 +280,47 @@ impl Host for World {
         self.probed.retain(|(known, _)| known != bot);
         self.probed
             .extend(target.map(|target| (bot.clone(), target.run.clone())));
+    }
+
+    fn watch_platform(&mut self, bot: &BotId, target: Option<PlatformTarget<'_>>) {
+        if let Some(target) = &target {
+            assert!(
+                self.live(bot).contains(&target.run),
+                "the platform of {bot} is asked without a run"
+            );
+        }
+        self.platforms.remove(bot);
+        self.platforms
+            .extend(target.map(|target| (bot.clone(), target.run.clone())));
+    }
+
+    fn hear_of_target(
+        &mut self,
+        _bot: &BotId,
+        _target: &str,
+        _heard: Heard,
+        _policy: &BlockingPolicy,
+    ) -> Result<Option<TargetEntry>, String> {
+        Ok(None)
+    }
+
+    fn sweep_blocklist(&mut self) -> Vec<(BotId, String)> {
+        Vec::new()
+    }
+
+    fn hold(&mut self, bot: &BotId, judgement: &Judgement) {
+        let bots = self.configured.as_mut().unwrap();
+        let found = bots.iter_mut().find(|it| it.id == *bot);
+        found.unwrap().judged = Some(judgement.clone());
+    }
+
+    fn last_words(&mut self, bot: &BotId, since: Stamp) -> Vec<(Stamp, String)> {
+        let lines = self.lines.get(bot).cloned().unwrap_or_default();
+        lines.into_iter().filter(|(at, _)| *at >= since).collect()
+    }
+
+    fn rival(&mut self, _bot: &BotId, _token: &Secret) -> Option<String> {
+        self.rival.clone()
     }
 
     fn watch_log(&mut self, bot: &BotId, target: Option<LogTarget<'_>>) {

@@ -3,8 +3,10 @@
 mod create;
 mod power;
 mod remove;
+mod rotate_token;
 mod set;
 mod show;
+mod unhold;
 
 pub(in crate::cli) use self::set::SAMPLING_OFF;
 use crate::cli::args::BotVerb;
@@ -23,5 +25,7 @@ pub(in crate::cli) fn run(client: &Client, verb: BotVerb) -> Result<Exit, Failur
         BotVerb::Restart { chosen, force, timeout } => power::restart(client, &chosen, force, timeout),
         BotVerb::Enable(named) => power::enable(client, &named.ids),
         BotVerb::Disable(named) => power::disable(client, &named.ids),
+        BotVerb::Unhold(named) => unhold::run(client, &named.ids),
+        BotVerb::RotateToken(args) => rotate_token::run(client, &args),
     }
 }

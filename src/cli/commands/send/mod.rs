@@ -20,6 +20,7 @@ use crate::model::units::Stamp;
 use crate::output;
 use crate::spool::replies::{read_reply, reply_path};
 use crate::spool::{self, Mailbox, Poster, Submitted, wait_for_file};
+use crate::store::BlockedTarget;
 
 /// Another sender with the same dedup key is done, or dead, within this time.
 const PENDING_TIME_MAX: Duration = Duration::from_secs(6);
@@ -64,7 +65,7 @@ fn broadcast(client: &Client, send: &Send) -> Result<Exit, Failure> {
     let mut failed = 0;
     for record in &records {
         let envelope = message(&record.id, send, Some(&send.target))?;
-        let sent = Gate::open(client, &record.id).and_then(|mut gate| Ok(gate.submit(&[envelope])?));
+        let sent = Gate::open(client, &record.id).and_then(|mut gate| gate.submit(&[envelope]));
         if let Err(error) = sent {
             failed += 1;
             output::error(&output::visible(&format!("{}: {error}", record.id)));
@@ -123,6 +124,8 @@ fn after(now: Stamp, length: Duration) -> Stamp {
 struct Gate {
     inbox: Mailbox,
     policy: QueuePolicy,
+    /// Targets that the bot must leave alone.
+    blocked: Vec<BlockedTarget>,
     poster: Poster,
     done: Submitted,
 }
@@ -132,16 +135,24 @@ impl Gate {
         let policy = client.queue_policy(bot)?;
         let inbox = Mailbox::new(client.home.inbox_of(bot)).bounded(&policy);
         inbox.create_inbox()?;
+        let blocked = match client.read_store()? {
+            None => Vec::new(),
+            Some(store) => store.blocklist().blocked(Some(bot), clock::stamp())?,
+        };
         Ok(Gate {
             inbox,
             policy,
+            blocked,
             poster: Poster::new(),
             done: Submitted::default(),
         })
     }
 
     /// Waits for another sender that is at the same dedup key in this moment.
-    fn submit(&mut self, envelopes: &[Envelope]) -> Result<(), spool::Error> {
+    fn submit(&mut self, envelopes: &[Envelope]) -> Result<(), Failure> {
+        envelopes
+            .iter()
+            .try_for_each(|envelope| self.refuse_blocked(envelope))?;
         let begun = clock::now();
         loop {
             let now = clock::stamp();
@@ -152,8 +163,27 @@ impl Gate {
                 Err(spool::Error::DedupPending { .. }) if clock::now().since(begun) < PENDING_TIME_MAX => {
                     std::thread::sleep(Duration::from_millis(50));
                 }
-                sent => return sent,
+                sent => return Ok(sent?),
             }
+        }
+    }
+
+    /// What is to go to a chat that the bot must leave alone is not accepted at all.
+    fn refuse_blocked(&self, envelope: &Envelope) -> Result<(), Failure> {
+        let chat = match &envelope.payload["chat"] {
+            Value::String(chat) => chat.clone(),
+            Value::Number(chat) => chat.to_string(),
+            _ => return Ok(()),
+        };
+        let is_blocked = |it: &&BlockedTarget| it.target == chat && it.entry.is_blocked(envelope.created_at);
+        match self.blocked.iter().find(is_blocked) {
+            Some(it) if envelope.name == "send_message" => {
+                let (bot, how) = (&it.bot, it.entry.shown());
+                Err(Failure::Refused(format!(
+                    "{chat} is blocked for {bot} {how}; let it go with: multibot blocklist remove {bot} {chat}"
+                )))
+            }
+            _ => Ok(()),
         }
     }
 }

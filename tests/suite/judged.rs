@@ -1,0 +1,215 @@
+//! Bots of any kind are judged by what their platform says of them.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use serde_json::Value;
+
+use crate::harness::{Home, SLEEPER, wait_until};
+
+const TOKEN: &str = "12:AAfirstfirstfirstfirstfirstfirst";
+const NEXT: &str = "12:AAnextnextnextnextnextnextnext";
+
+fn create(home: &Home, bot: &str, script: &str) {
+    home.create_with(bot, &["--platform", "telegram", "--token", TOKEN], script);
+}
+
+fn runs(home: &Home, bot: &str) -> usize {
+    home.count_events(bot, "exited")
+}
+
+#[test]
+fn a_refused_token_holds_at_once_and_an_operator_lets_go() {
+    let home = Home::new();
+    let gate = home.base().join("mended");
+    create(
+        &home,
+        "shop",
+        &format!("test -e {} && {{ {SLEEPER}; }}; exit 77", gate.display()),
+    );
+    home.ok(&["bot", "stop", "shop"]);
+    home.run(&["start"]);
+    home.run(&["bot", "start", "shop"]).code(1);
+    home.wait_state("shop", "held");
+    let reason = home.reason("shop");
+    assert!(
+        reason.starts_with("credentials: ") && reason.contains("bot rotate-token shop"),
+        "{reason}"
+    );
+    assert_eq!(home.bot("shop")["hold"]["class"], "credentials");
+    assert_eq!(runs(&home, "shop"), 1, "no restart");
+    // Neither another supervisor nor a start lets it go.
+    home.ok(&["stop"]);
+    home.run(&["start"]).code(1);
+    home.wait_state("shop", "held");
+    home.run(&["bot", "start", "shop"]).code(1);
+    assert_eq!((home.state("shop"), runs(&home, "shop")), ("held".to_owned(), 1));
+    std::fs::write(&gate, "").unwrap();
+    home.ok(&["bot", "unhold", "shop"]);
+    home.wait_state("shop", "running");
+    assert_eq!((home.audit_actions("hold"), home.audit_actions("bot unhold")), (1, 1));
+    let again = home.ok(&["bot", "unhold", "shop"]).err;
+    assert!(again.contains("not held"), "{again}");
+}
+
+#[test]
+fn what_a_library_writes_before_it_ends_holds_and_a_quoted_line_does_not() {
+    let home = Home::new();
+    let line = "telegram.error.InvalidToken: The token was rejected by the server.";
+    create(&home, "dies", &format!("echo '{line}' >&2; exit 1"));
+    home.create("other", &format!("echo '{line}' >&2; exit 1"));
+    home.set("other", &["restart.max_restarts=1"]);
+    home.ok(&[
+        "bot",
+        "create",
+        "quotes",
+        "--platform",
+        "telegram",
+        "--",
+        "/bin/sh",
+        "-c",
+        &format!("echo '{line}'; {SLEEPER}"),
+    ]);
+    home.run(&["start"]);
+    home.wait_state("dies", "held");
+    assert!(home.reason("dies").contains("InvalidToken"), "{}", home.reason("dies"));
+    // Without a platform it is a bot that crashes, like any other.
+    home.wait_state("other", "failed");
+    home.wait_log("quotes", "awake");
+    home.wait_state("quotes", "running");
+}
+
+#[test]
+fn a_conflict_is_counted_and_holds_at_the_third() {
+    let home = Home::new();
+    // Each line counts once: they must not come within one moment.
+    let say = |pause: &str| {
+        format!(
+            r#"say() {{ printf '{{"id":"c%s","kind":"event","name":"conflict","payload":{{"message":"terminated by other"}}}}\n' $1 > "$MULTIBOT_OUTBOX/tmp/c$1"
+            mv "$MULTIBOT_OUTBOX/tmp/c$1" "$MULTIBOT_OUTBOX/new/c$1.ndjson"; sleep {pause}; }}"#
+        )
+    };
+    create(
+        &home,
+        "shop",
+        &format!("{}\nsay 1; say 2; say 3; {SLEEPER}", say("0.7")),
+    );
+    home.create_with(
+        "once",
+        &["--platform", "telegram"],
+        &format!("{}\nsay 1; {SLEEPER}", say("0")),
+    );
+    home.run(&["start"]);
+    home.wait_state("shop", "held");
+    let reason = home.reason("shop");
+    assert!(reason.starts_with("another program polls this token"), "{reason}");
+    home.wait_event("once", "conflict");
+    assert_eq!(home.state("once"), "running");
+    assert!(
+        home.processes()
+            .iter()
+            .all(|process| !process.cmdline.contains("AAfirst"))
+    );
+}
+
+#[test]
+fn signs_of_an_operators_own_and_no_judging_at_all() {
+    let home = Home::new();
+    home.create("own", "exit 64");
+    home.set("own", &[r#"errors.classes=[{"exit":64,"class":"banned"}]"#]);
+    create(&home, "off", "exit 77");
+    home.set("off", &["judge=off", "restart.max_restarts=1"]);
+    home.run(&["start"]);
+    home.wait_state("own", "held");
+    assert!(home.reason("own").starts_with("banned by its platform"));
+    home.wait_state("off", "failed");
+    home.run(&["bot", "set", "own", r#"errors.classes=[{"exit":64,"class":"bannd"}]"#])
+        .code(2)
+        .says(&["errors.classes", "banned"]);
+}
+
+/// Answers getMe for every token but the refused ones, whose key begins with `no`, one request a connection.
+fn bot_api() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"{}") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let token = head
+                .split("/bot")
+                .nth(1)
+                .and_then(|rest| rest.split('/').next())
+                .unwrap_or_default();
+            let (id, key) = token.split_once(':').unwrap_or_default();
+            let (status, body) = if key.starts_with("no") {
+                (
+                    "401 Unauthorized",
+                    r#"{"ok":false,"error_code":401,"description":"Unauthorized"}"#.to_owned(),
+                )
+            } else {
+                (
+                    "200 OK",
+                    format!(r#"{{"ok":true,"result":{{"id":{id},"is_bot":true,"username":"b{id}"}}}}"#),
+                )
+            };
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn a_token_is_rotated_when_it_is_the_same_bots_and_works() {
+    let home = Home::new();
+    let told = home.base().join("told");
+    // The second token is one with which this bot does not run.
+    let script = format!(
+        r#"echo "$BOT_TOKEN" >> {}; case "$BOT_TOKEN" in *broken*) exit 77;; esac; {SLEEPER}"#,
+        told.display()
+    );
+    create(&home, "shop", &script);
+    home.set("shop", &[&format!("telegram.api_root={}", bot_api())]);
+    home.ok(&["start"]);
+    home.wait_state("shop", "running");
+    let rotate = |token: &str, more: &[&str]| {
+        let args = [&["bot", "rotate-token", "shop", "--token", "-"], more].concat();
+        let outcome = home.run_with_stdin(&args, token);
+        assert!(!outcome.err.contains(token), "{}", outcome.err);
+        outcome
+    };
+    rotate("12:no-more", &[])
+        .code(1)
+        .says(&["refuses the new token", "nothing was changed"]);
+    rotate("13:another", &[])
+        .code(1)
+        .says(&["another bot (13, until now 12)", "--force"]);
+    rotate(NEXT, &[]).code(0).says(&["runs with its new token"]);
+    rotate(NEXT, &[]).code(0).says(&["has this token already"]);
+    rotate("12:broken-one", &[])
+        .code(1)
+        .says(&["does not run with the new token", "old one again"]);
+    home.wait_state("shop", "running");
+    let tokens = || std::fs::read_to_string(&told).unwrap_or_default();
+    let expected = format!("{TOKEN}\n{NEXT}\n12:broken-one\n{NEXT}\n");
+    wait_until("the old token is back", &home, || tokens() == expected);
+    assert_eq!(home.audit_actions("bot rotate-token"), 3);
+    let audit = home.ok(&["audit", "--json"]).out;
+    assert!(!audit.contains("AAnext") && !audit.contains("broken-one"));
+    let status: Value = home.bot("shop");
+    assert!(status["hold"].is_null());
+    home.set("shop", &["telegram.api_root=http://127.0.0.1:1"]);
+    rotate("12:unseen", &[])
+        .code(1)
+        .says(&["cannot reach the Bot API", "--force"]);
+    rotate("12:unseen", &["--force"]).code(0);
+}
