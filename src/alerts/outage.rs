@@ -204,10 +204,12 @@ impl OutageWatch {
     }
 }
 
-/// Bots that are wanted up, of one platform or of all.
+/// Bots that are wanted up, of one platform or of all. One that is held waits for something of its own, whatever the
+/// others do.
 fn concerned<'a>(scene: &'a Scene, platform: Option<&'a str>) -> impl Iterator<Item = &'a BotScene> {
     let is_of = move |bot: &&BotScene| platform.is_none_or(|word| bot.platform == word);
-    scene.bots.iter().filter(|bot| bot.is_wanted).filter(is_of)
+    let is_meant = |bot: &&BotScene| bot.is_wanted && bot.state != State::Held;
+    scene.bots.iter().filter(is_meant).filter(is_of)
 }
 
 fn is_failing(bot: &BotScene) -> bool {

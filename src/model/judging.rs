@@ -242,19 +242,19 @@ const LINES: &[KnownLine] = &[
     line(
         WHATSAPP,
         "401",
-        r#"(?i)\b(status|code|reason)\w*["']?\s*[:=]\s*["']?401\b"#,
+        r#"(?i)\b(status|reason)\w*["']?\s*[:=]\s*["']?401\b"#,
         Class::Credentials,
     ),
     line(
         WHATSAPP,
         "403",
-        r#"(?i)\b(status|code|reason)\w*["']?\s*[:=]\s*["']?403\b"#,
+        r#"(?i)\b(status|reason)\w*["']?\s*[:=]\s*["']?403\b"#,
         Class::Banned,
     ),
     line(
         WHATSAPP,
         "440",
-        r#"(?i)\b(status|code|reason)\w*["']?\s*[:=]\s*["']?440\b"#,
+        r#"(?i)\b(status|reason)\w*["']?\s*[:=]\s*["']?440\b"#,
         Class::Conflict,
     ),
     line(

@@ -38,6 +38,7 @@ defaults:
   ready: {min_uptime: 0s}
   restart: {delay: 50ms, factor: 1.5}
   stop: {grace: 5s}
+  telegram: {api_root: 'http://127.0.0.1:1'}
 ";
 
 /// A bot that is well: it says so and sleeps until it is told to end.

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use crate::harness::{Home, SLEEPER, wait_until};
+use crate::harness::{FAST, Home, SLEEPER, wait_until};
 
 const TOKEN: &str = "12:AAfirstfirstfirstfirstfirstfirst";
 const NEXT: &str = "12:AAnextnextnextnextnextnextnext";
@@ -166,6 +166,50 @@ fn bot_api() -> String {
         }
     });
     format!("http://{address}")
+}
+
+#[test]
+fn a_token_is_tried_when_its_bot_is_created() {
+    let home = Home::new();
+    let defaults = format!(
+        "{}  telegram: {{api_root: '{}'}}\n",
+        FAST.replace("  telegram: {api_root: 'http://127.0.0.1:1'}\n", ""),
+        bot_api()
+    );
+    home.write("home/multibot.yaml", &defaults);
+    home.ok(&["start"]);
+    let create = |bot: &str, token: &str| {
+        let args = [
+            "bot",
+            "create",
+            bot,
+            "--platform",
+            "telegram",
+            "--token",
+            "-",
+            "--",
+            "/bin/sh",
+            "-c",
+            SLEEPER,
+        ];
+        home.run_with_stdin(&args, token).code(0).err
+    };
+    let said = create("good", TOKEN);
+    assert!(said.contains("@b12") && said.contains("it starts now"), "{said}");
+    let said = create("bad", "13:no-such-token");
+    assert!(
+        said.contains("it is held: credentials") && !said.contains("no-such"),
+        "{said}"
+    );
+    home.wait_state("bad", "held");
+    home.wait_state("good", "running");
+    assert_eq!(home.count_events("bad", "exited"), 0);
+    home.write("home/multibot.yaml", FAST);
+    let said = create("alone", "14:whatever");
+    assert!(
+        said.contains("warning: nobody could say") && !said.contains("whatever"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(in crate::store) const MIGRATIONS: &[Migration] = &[
         sql: "ALTER TABLE alerts ADD COLUMN told_level TEXT",
     },
     Migration {
-        version: Version(1005),
+        version: Version(1004),
         sql: HOLDS,
     },
 ];

@@ -1,6 +1,9 @@
 //! `multibot bot create`
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
 
 use crate::cli::args::{Create, TokenArg};
 use crate::cli::client::Client;
@@ -9,9 +12,14 @@ use crate::cli::failure::Failure;
 use crate::cli::{hidden, token};
 use crate::clock;
 use crate::config::{Fault, Faults, Settings, bot_spec, read_bots};
-use crate::model::bot::{Platform, Secret, Wanted};
+use crate::model::bot::{BotId, BotSpec, Platform, Secret, Wanted};
+use crate::model::judging::{Class, Judgement, Mode};
 use crate::output;
+use crate::platform::telegram;
 use crate::store::NewBot;
+
+/// A platform that is slow must not keep a bot from being created.
+const INTRODUCTION_TIME_MAX: Duration = Duration::from_secs(3);
 
 pub(super) fn run(client: &Client, create: &Create) -> Result<Exit, Failure> {
     let defaults = client.settings()?.defaults;
@@ -37,27 +45,76 @@ pub(super) fn run(client: &Client, create: &Create) -> Result<Exit, Failure> {
         wanted,
         token,
     };
+    let introduced = introduce(&spec, bot.token.as_ref());
     let store = client.store()?;
     let record = store.transaction(|store| {
         let record = store.bots().create(&bot, clock::stamp())?;
+        if let Introduced::Refused(judgement) = &introduced {
+            store.holds().put(&bot.id, judgement)?;
+        }
         token::refuse_of_others(store, &bot.id, &spec)?;
         client.audit(store, "bot create", Some(&bot.id), &format!("wanted {}", wanted.word()))?;
         Ok::<_, Failure>(record)
     })?;
     let is_told = client.reload()?.is_some();
     let what_now = match (wanted, spec.enabled, is_told) {
+        _ if matches!(introduced, Introduced::Refused(_)) => introduced.told(&bot.id),
         (Wanted::Down, _, _) => format!("it stays down until: multibot bot start {}", bot.id),
         (Wanted::Up, false, _) => format!("it is disabled; let it run with: multibot bot enable {}", bot.id),
         (Wanted::Up, true, true) => "it starts now".to_owned(),
         (Wanted::Up, true, false) => "no supervisor runs; it starts with: multibot start".to_owned(),
     };
+    let name = match &introduced {
+        Introduced::Named(name) => format!(", @{name}"),
+        _ => String::new(),
+    };
     output::note(&format!(
-        "created {} (index {}, platform {}); {what_now}",
+        "created {} (index {}, platform {}{name}); {what_now}",
         bot.id,
         record.index,
         spec.platform.word()
     ));
+    if let Introduced::Unheard(why) = &introduced {
+        output::note(&format!("warning: nobody could say whether the token is good: {why}"));
+    }
     Ok(Exit::Done)
+}
+
+/// What the platform says of a token before its bot begins.
+enum Introduced {
+    NotAsked,
+    Named(String),
+    /// It is refused: the bot is created, and held.
+    Refused(Judgement),
+    Unheard(String),
+}
+
+impl Introduced {
+    fn told(&self, id: &BotId) -> String {
+        match self {
+            Introduced::Refused(judgement) => format!("it is held: {}", judgement.reason(id.as_str())),
+            Introduced::NotAsked | Introduced::Named(_) | Introduced::Unheard(_) => String::new(),
+        }
+    }
+}
+
+/// Asks telegram whose token this is, which disturbs nobody who works with it.
+fn introduce(spec: &BotSpec, token: Option<&Secret>) -> Introduced {
+    let (Platform::Telegram, Mode::On, Some(token)) = (spec.platform, spec.judging.mode, token) else {
+        return Introduced::NotAsked;
+    };
+    let api = telegram::Client::new(&spec.telegram.api_root, token);
+    match api.call("getMe", &json!({}), INTRODUCTION_TIME_MAX) {
+        Ok(me) => me["username"]
+            .as_str()
+            .map_or(Introduced::NotAsked, |name| Introduced::Named(output::visible(name))),
+        Err(telegram::Fault::Unauthorized(why)) => Introduced::Refused(Judgement {
+            class: Class::Credentials,
+            evidence: format!("getMe: {why}"),
+            at: clock::stamp(),
+        }),
+        Err(fault) => Introduced::Unheard(fault.to_string()),
+    }
 }
 
 /// The settings and the token of `--from`, a file that describes one bot.
