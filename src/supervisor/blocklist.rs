@@ -14,6 +14,7 @@ use crate::store::BlockedTarget;
 
 use super::event_loop::Supervisor;
 use super::host::Host;
+use super::snapshot::Stage;
 
 /// The command that has something for a chat.
 const SEND: &str = "send_message";
@@ -105,6 +106,10 @@ impl<H: Host> Supervisor<H> {
     }
 
     fn blocklist_changed(&mut self) {
+        // It is stored: whoever is leaving or beginning leaves it to the next look.
+        if self.stage != Stage::Running {
+            return;
+        }
         if let Err(error) = self.reload() {
             self.host.warn(&format!("the blocklist is not taken over: {error}"));
         }
