@@ -188,7 +188,9 @@ fn faults_in_multibot_yaml_are_told_with_their_places_and_nothing_starts() {
     let outcome = home.run(&["start"]).code(1);
     let lines: Vec<&str> = outcome.err.lines().collect();
     assert_eq!(lines.len(), 2, "{outcome:#?}");
-    let outcome = outcome.says(&["multibot.yaml:7:1: unknown key \"start_dely\", nearest is \"start_delay\""]);
-    outcome.says(&["multibot.yaml:9:9: log.keep: \"many\" is not a whole number"]);
+    let line = FAST.lines().count() + 1;
+    let key = format!("multibot.yaml:{line}:1: unknown key \"start_dely\", nearest is \"start_delay\"");
+    let number = format!("multibot.yaml:{}:9: log.keep: \"many\" is not a whole number", line + 2);
+    outcome.says(&[&key]).says(&[&number]);
     home.run(&["status"]).code(3);
 }
