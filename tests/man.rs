@@ -308,6 +308,9 @@ fn bot_page() -> String {
     list_pairs(&mut page, PROBE_CHECKS);
     page.prose(PROBE_FIELDS_INTRODUCTION);
     list_pairs(&mut page, PROBE_FIELDS);
+    page.section("COMMANDS");
+    page.prose(COMMANDS_INTRODUCTION);
+    list_pairs(&mut page, COMMAND_FIELDS);
     page.section("THE ENVIRONMENT OF A BOT");
     page.prose(BOT_ENVIRONMENT_INTRODUCTION);
     list_pairs(&mut page, BOT_ENVIRONMENT);
@@ -434,6 +437,40 @@ const DOCUMENT_KEYS: &[(&str, &str)] = &[
         "bots",
         "A list of bots, each with an id of its own, in place of the one bot of the file.",
     ),
+];
+
+const COMMANDS_INTRODUCTION: &str = "\
+`commands` is a mapping of names (a-z 0-9 _ -) to what a built-in bot does when somebody writes one of its `prefixes` and \
+that name; `\"*\"` stands for every text that is no command. With `bot set` a single one is written as \
+`commands.NAME={...}` in JSON. Commands of `defaults` in multibot.yaml(5) hold for every built-in bot that has none of the \
+same name. Every bot has help (also start), ping and status; admin, refresh, setperm, removeperm, listperms and relogin \
+are for admins alone.
+
+Each does one thing:";
+
+const COMMAND_FIELDS: &[(&str, &str)] = &[
+    (
+        "reply",
+        "A text in which `{{user}}`, `{{chat}}` and `{{args}}`, what stands behind the command, are filled in.",
+    ),
+    (
+        "exec",
+        "A program and its arguments. It gets one line of JSON on its standard input (chat, user, username, message, text, \
+         args, file, bot), and what it prints is the answer; nothing is no answer. It has the bot's environment. `timeout` \
+         (default 10s) ends it with its process group, `max_output` (default 16KiB) cuts what it prints. At most four run \
+         at once in one bot. Why one failed stands in the bot's log.",
+    ),
+    (
+        "forward",
+        "`events`: the message becomes an event message_received with its text, in the history and in `multibot events`. The \
+         id of a bot: it gets the command message_received, and the text of its answer is sent to the chat; it must name \
+         this bot in its `accept_from`.",
+    ),
+    (
+        "for",
+        "everybody (the default) or admins, unless a permission says otherwise.",
+    ),
+    ("help", "What `?help` says of it."),
 ];
 
 const PROBES_INTRODUCTION: &str = "\

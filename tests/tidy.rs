@@ -65,6 +65,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
             "monitor/probes/exec.rs",
             "run/handover.rs",
             "alerts/exec.rs",
+            "run/program.rs",
         ],
         "processes are started where it is told: the bot, its shim, the supervisor and the next one, the child of process 1, \
           the programs that ask bots, the hooks of operators",

@@ -4,6 +4,7 @@
 //! a dot is a group and has no value of its own.
 
 mod blocklist;
+mod chat;
 mod judging;
 mod limits;
 mod supervisor;
@@ -12,6 +13,7 @@ mod telegram;
 use std::time::Duration;
 
 use self::blocklist::BLOCKLIST;
+use self::chat::CHAT;
 use self::judging::JUDGING;
 use self::limits::LIMITS;
 pub use self::supervisor::SUPERVISOR_KEYS;
@@ -62,10 +64,9 @@ pub(super) const fn key(name: &'static str, kind: Kind, default: Option<&'static
 }
 
 /// The keys of a bot, in the order of the manual.
-pub const KEYS: &[Key] =
-    &joined::<{ GENERAL.len() + BLOCKLIST.len() + JUDGING.len() + TELEGRAM.len() + LIMITS.len() }>(&[
-        GENERAL, BLOCKLIST, JUDGING, TELEGRAM, LIMITS,
-    ]);
+pub const KEYS: &[Key] = &joined::<
+    { GENERAL.len() + CHAT.len() + BLOCKLIST.len() + JUDGING.len() + TELEGRAM.len() + LIMITS.len() },
+>(&[GENERAL, CHAT, BLOCKLIST, JUDGING, TELEGRAM, LIMITS]);
 
 /// The tables as one.
 const fn joined<const LEN: usize>(tables: &[&[Key]]) -> [Key; LEN] {

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Number, Value};
 
-use self::lists::{read_argv, read_names, read_rules, read_senders, read_variables};
+use self::lists::{read_argv, read_names, read_rules, read_senders, read_texts, read_variables};
 use super::classes::read_classes;
+use super::commands::read_commands;
 use super::fault::Fault;
 use super::probe::read_probes;
 use super::yaml::{Node, Shape};
@@ -85,6 +86,12 @@ pub enum Kind {
     Rules,
     /// Signs and the classes that they mean.
     Classes,
+    /// Short texts of one line without spaces.
+    Texts {
+        what: &'static str,
+    },
+    /// Commands of a bot, by name.
+    Commands,
 }
 
 impl Kind {
@@ -116,6 +123,8 @@ impl Kind {
             Kind::Url => "address that begins with https:// or http://".to_owned(),
             Kind::Rules => "list of rules".to_owned(),
             Kind::Classes => "list of mappings with match or exit, and class".to_owned(),
+            Kind::Texts { what } => format!("list of texts, each a {what}"),
+            Kind::Commands => "mapping of names to commands".to_owned(),
         }
     }
 
@@ -130,6 +139,8 @@ impl Kind {
             Kind::Probes => read_probes(key, node, faults),
             Kind::Rules => read_rules(key, node, faults),
             Kind::Classes => read_classes(key, node, faults),
+            Kind::Texts { what } => read_texts(key, what, node, faults),
+            Kind::Commands => read_commands(key, node, faults),
             _ => {
                 let text = scalar(key, node, faults)?;
                 match self.read_scalar(text) {
@@ -152,11 +163,13 @@ impl Kind {
                 .map(|value| Node::from_json(&value))
         };
         match self {
-            Kind::Argv | Kind::Variables | Kind::Probes | Kind::Classes => json().unwrap_or_else(|| Node::scalar(text)),
-            Kind::Names | Kind::Senders | Kind::Rules if text.trim_start().starts_with('[') => {
+            Kind::Argv | Kind::Variables | Kind::Probes | Kind::Classes | Kind::Commands => {
                 json().unwrap_or_else(|| Node::scalar(text))
             }
-            Kind::Names | Kind::Senders | Kind::Rules => {
+            Kind::Names | Kind::Senders | Kind::Rules | Kind::Texts { .. } if text.trim_start().starts_with('[') => {
+                json().unwrap_or_else(|| Node::scalar(text))
+            }
+            Kind::Names | Kind::Senders | Kind::Rules | Kind::Texts { .. } => {
                 Node::list(text.split(',').map(str::trim).filter(|name| !name.is_empty()))
             }
             _ => Node::scalar(text),
@@ -219,9 +232,15 @@ impl Kind {
             Kind::Text => Ok(Value::from(text.trim())),
             Kind::Url if is_url(text.trim()) => Ok(Value::from(text.trim())),
             Kind::Url => Err("it is no address: write https://… or http://…".to_owned()),
-            Kind::Argv | Kind::Names | Kind::Senders | Kind::Variables | Kind::Rules | Kind::Probes | Kind::Classes => {
-                Err("it is not one value".to_owned())
-            }
+            Kind::Argv
+            | Kind::Names
+            | Kind::Senders
+            | Kind::Variables
+            | Kind::Rules
+            | Kind::Probes
+            | Kind::Classes
+            | Kind::Texts { .. }
+            | Kind::Commands => Err("it is not one value".to_owned()),
         }
     }
 }

@@ -15,6 +15,7 @@ mod alert_keys;
 mod alerts;
 mod bot;
 mod classes;
+mod commands;
 mod fault;
 mod flatten;
 mod keys;

@@ -17,7 +17,11 @@ use crate::model::bot::Platform;
 
 pub(super) const ENV: &str = "env";
 /// The keys whose entries can be written one by one, as `env.NAME` and `probes.NAME`.
-const MAPPINGS: [(&str, Kind); 2] = [(ENV, Kind::Variables), ("probes", Kind::Probes)];
+const MAPPINGS: [(&str, Kind); 3] = [
+    (ENV, Kind::Variables),
+    ("probes", Kind::Probes),
+    ("commands", Kind::Commands),
+];
 
 /// The mapping and the entry that a key such as `env.NAME` names.
 fn entry_of(key: &str) -> Option<(&'static str, Kind, &str)> {
@@ -167,7 +171,7 @@ impl Settings {
             match (find(KEYS, name).map(|key| key.kind), value) {
                 (Some(Kind::Path), Value::String(path)) => *path = full_path(name, base, path)?,
                 (Some(Kind::Argv), argv) => resolve_program(name, base, argv)?,
-                (Some(Kind::Probes), Value::Object(probes)) => {
+                (Some(Kind::Probes | Kind::Commands), Value::Object(probes)) => {
                     for argv in probes.values_mut().filter_map(|probe| probe.get_mut("exec")) {
                         resolve_program(name, base, argv)?;
                     }
@@ -464,6 +468,8 @@ mod tests {
             Kind::Variables => serde_json::json!({ format!("N{a}"): word, format!("M{b}"): "" }).to_string(),
             Kind::Pattern => format!("x{}", regex_lite::escape(word)),
             Kind::Probes => serde_json::json!({ format!("p{a}"): {"tcp": 1 + b % 60_000} }).to_string(),
+            Kind::Texts { .. } => format!("a{a}, @b{b}"),
+            Kind::Commands => serde_json::json!({ format!("c{a}"): {"reply": format!("x{b}")} }).to_string(),
         }
     }
 

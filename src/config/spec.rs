@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::classes::signs_of;
+use super::commands::commands_of;
 use super::fault::{Fault, Faults};
 use super::keys::{KEYS, find};
 use super::probe::probes_of;
@@ -17,6 +18,7 @@ use super::settings::{ENV, Settings};
 use super::yaml::Node;
 use crate::model::blocking::BlockingPolicy;
 use crate::model::bot::{BotId, BotSpec, LogPolicy, MediaPolicy, Platform};
+use crate::model::chat::ChatPolicy;
 use crate::model::judging::{JudgingPolicy, Mode};
 use crate::model::kernel::MemoryMax;
 use crate::model::limits::ENVELOPE_BYTES_MAX;
@@ -121,6 +123,8 @@ fn merge(id: &BotId, layers: &[&Settings]) -> (BotSpec, Vec<Complaint>) {
         },
         telegram: TelegramPolicy {
             api_root: merged.text("telegram.api_root").unwrap_or_default(),
+            parse_mode: merged.text("telegram.parse_mode"),
+            poll_timeout: merged.duration("telegram.poll_timeout"),
         },
         log: LogPolicy {
             max_size: merged.size("log.max_size"),
@@ -128,7 +132,17 @@ fn merge(id: &BotId, layers: &[&Settings]) -> (BotSpec, Vec<Complaint>) {
         },
         queue: merged.queue(),
         accept_from: merged.texts("accept_from"),
+        chat: ChatPolicy {
+            prefixes: Some(merged.texts("prefixes"))
+                .filter(|written| !written.is_empty())
+                .unwrap_or(ChatPolicy::default().prefixes),
+            allowed_users: merged.texts("allowed_users"),
+            others: merged.text("strangers"),
+            commands: commands_of(merged.value("commands")),
+        },
         media: MediaPolicy {
+            max_file: merged.size("media.max_file"),
+            quota: merged.size_or_none("media.quota"),
             dir: merged.path("media.dir"),
             clean_on_start: merged.flag("media.clean_on_start"),
         },
@@ -251,6 +265,11 @@ impl Effective {
         self.text(name)
             .and_then(|text| parse_size(&text).ok())
             .unwrap_or_default()
+    }
+
+    /// None for the word that stands for no bound.
+    fn size_or_none(&mut self, name: &'static str) -> Option<u64> {
+        self.text(name).and_then(|text| parse_size(&text).ok())
     }
 
     fn complain(&mut self, keys: &[&'static str], message: String) {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::blocking::BlockingPolicy;
+use super::chat::ChatPolicy;
 use super::credential::FieldName;
 pub use super::end::{End, Oom, signal_name, signal_number};
 use super::judging::JudgingPolicy;
@@ -322,12 +323,28 @@ pub struct LogPolicy {
     pub keep: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaPolicy {
     /// The folder that holds `received`, `outgoing` and `sent`; None: `media/<bot>` in the home.
     pub dir: Option<PathBuf>,
     /// Empties and recreates the folder before each run.
     pub clean_on_start: bool,
+    /// The longest file that a built-in bot takes from a chat, in bytes.
+    pub max_file: u64,
+    /// Bytes that `received` and `sent` may hold together; None: any number.
+    pub quota: Option<u64>,
+}
+
+impl Default for MediaPolicy {
+    /// What holds where nothing is configured.
+    fn default() -> MediaPolicy {
+        MediaPolicy {
+            dir: None,
+            clean_on_start: false,
+            max_file: 20 << 20,
+            quota: None,
+        }
+    }
 }
 
 /// A bot's effective configuration: what the operator wrote over the defaults. Its token is not in
@@ -359,6 +376,7 @@ pub struct BotSpec {
     pub errors_pattern: Option<String>,
     pub judging: JudgingPolicy,
     pub telegram: TelegramPolicy,
+    pub chat: ChatPolicy,
     pub limits: Limits,
     pub kernel: KernelPolicy,
     pub log: LogPolicy,

@@ -4,6 +4,7 @@ pub mod alert;
 pub mod asking;
 pub mod blocking;
 pub mod bot;
+pub mod chat;
 pub mod credential;
 #[cfg(test)]
 pub(crate) mod dice;
@@ -17,6 +18,7 @@ pub mod metric;
 #[cfg(test)]
 pub(crate) mod mutation;
 pub mod nearest;
+pub mod people;
 pub mod probe;
 pub mod queue;
 pub mod telegram;

@@ -7,8 +7,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::chat::ChatPolicy;
+use crate::model::telegram::TelegramPolicy;
+
 /// The variable that carries the brief.
 pub const BRIEF: &str = "MULTIBOT_BRIEF";
+/// The longest brief: the kernel lets one variable have no more than 128 KiB, name included.
+pub const BRIEF_BYTES_MAX: usize = 120 << 10;
 
 /// The settings of a built-in bot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -16,6 +21,10 @@ pub const BRIEF: &str = "MULTIBOT_BRIEF";
 pub struct Brief {
     /// Where the bot's media lie: `received`, `outgoing` and `sent`.
     pub media: PathBuf,
+    /// The longest file that is taken from a chat, in bytes.
+    pub media_max_file: u64,
+    pub chat: ChatPolicy,
+    pub telegram: TelegramPolicy,
 }
 
 impl Brief {
@@ -36,7 +45,10 @@ mod tests {
     #[test]
     fn what_is_not_known_is_ignored_and_what_is_missing_has_its_default() {
         assert_eq!(Brief::parse("{\"later\":1}"), Ok(Brief::default()));
-        let brief = Brief { media: "/m".into() };
+        let brief = Brief {
+            media: "/m".into(),
+            ..Brief::default()
+        };
         assert_eq!(Brief::parse(&brief.to_text()), Ok(brief));
         assert_eq!(
             Brief::parse("{"),

@@ -12,6 +12,7 @@ pub mod lock;
 pub mod names;
 pub mod orders;
 pub mod process_tree;
+pub mod program;
 pub mod record;
 pub mod remains;
 pub mod rivals;

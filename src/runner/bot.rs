@@ -1,27 +1,39 @@
-//! The loop of a built-in bot: takes messages from its inbox, answers them, beats, and ends when it is told to.
+//! The loop of a built-in bot: takes messages from its inbox and its platform, answers them, beats, and ends when it is
+//! told to.
 //!
-//! Never knows which platform it plays. Invariants: a message is acked only after everything that was said because
-//! of it is in the outbox, so it may be handled twice but is never lost; an idle bot wakes for its heartbeat and
-//! for nothing else.
+//! Never knows which platform it plays. Invariants: a message is marked only after everything that was said because
+//! of it is in the outbox and was taken by the platform, so it may be handled twice but is never lost; an idle bot
+//! wakes for its heartbeat and for nothing else.
 
+mod chat;
+mod inbox;
+mod link;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use crate::clock;
-use crate::model::message::{Envelope, Kind};
-use crate::model::units::Moment;
-use crate::spool::failure::Then;
-use crate::spool::heartbeat::write_heartbeat;
-use crate::spool::{self, Consumer, Failure, Received, Watch, new_id};
+use serde_json::json;
 
 use super::Error;
-use super::commands::{Standing, reply};
+use super::arrivals::Arrivals;
+use super::chats::Chats;
 use super::identity::Identity;
 use super::outbox::{Outbox, SUPERVISOR};
-use super::platform::{self, Incoming, Platform};
-use super::request::{Request, SHUTDOWN};
+use super::platform::{Platform, Ticket};
 use super::stop::{Ending, Stop};
+use crate::clock;
+use crate::model::bot::Secret;
+use crate::model::message::{Envelope, Kind};
+use crate::model::people::People;
+use crate::model::units::Moment;
+use crate::run::brief::Brief;
+use crate::spool::failure::Then;
+use crate::spool::heartbeat::write_heartbeat;
+use crate::spool::{self, Consumer, Failure, Waker, Watch, new_id};
+
+use chat::{Finished, Forwards, Purpose};
+use link::Link;
 
 /// How often a bot shows that it lives: several beats fit into the shortest silence that is worth an alarm.
 pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
@@ -29,6 +41,10 @@ pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 const MESSAGES_PER_TURN: usize = 256;
 /// How soon a bot tries again when its mailboxes refuse to work.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// So many messages may be on their way to the platform before no more are taken.
+const SENDING_MAX: usize = 128;
+/// So many messages of chats may be in work.
+const TASKS_MAX: usize = 256;
 
 /// Where a line belongs: into the log as it is, or as something that went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,61 +56,106 @@ pub(super) enum Tone {
 /// Takes the lines that the bot has for its log.
 pub(super) type Tell = Box<dyn Fn(Tone, &str) + Send>;
 
-/// What is noted of a message once its answer can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is noted of a message once what was said because of it can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Mark {
-    Acked,
-    Failed,
+    Acked(String),
+    Failed(String),
+    /// Of an arrival.
+    Done(String),
+}
+
+/// What a bot is made of.
+pub(super) struct Parts {
+    pub(super) identity: Identity,
+    pub(super) platform: Box<dyn Platform>,
+    pub(super) brief: Brief,
+    pub(super) token: Option<Secret>,
+    pub(super) waker: Waker,
+    pub(super) tell: Tell,
+    pub(super) heartbeat_interval: Duration,
 }
 
 /// One run of a bot.
 pub(super) struct Bot {
     identity: Identity,
+    brief: Brief,
+    token: Option<Secret>,
     platform: Box<dyn Platform>,
     inbox: Consumer,
+    arrivals: Arrivals,
     outbox: Outbox,
     tell: Tell,
+    waker: Waker,
     heartbeat_interval: Duration,
     started: Moment,
     next_beat: Moment,
-    is_connected: bool,
+    link: Link,
+    /// Who asked for the connection that is being made.
+    reconnects: Vec<Envelope>,
+    people: People,
+    chats: Chats,
+    tickets: HashMap<Ticket, Purpose>,
+    last_ticket: Ticket,
+    /// What the supervisor was asked, by the id of the question.
+    asked: HashMap<String, chat::Asked>,
+    forwards: Forwards,
+    programs: chat::Programs,
+    finished: (Sender<Finished>, Receiver<Finished>),
+    /// The users that the supervisor was told of, each with the name.
+    seen: HashMap<String, Option<String>>,
+    /// The strangers that were told that they are not heard.
+    turned_away: HashSet<String>,
     messages_in: u64,
     messages_out: u64,
     ending: Option<Ending>,
-    /// A message that is handled but not marked, because its answers are not in the outbox yet.
-    in_hand: Option<(String, Mark)>,
+    /// Messages that are handled but not marked, because what was said of them is not in the outbox yet.
+    marks: Vec<Mark>,
     /// The last trouble told: the same one is not told at every attempt.
     trouble: Option<String>,
 }
 
 impl Bot {
-    pub(super) fn new(
-        identity: Identity,
-        platform: Box<dyn Platform>,
-        tell: Tell,
-        heartbeat_interval: Duration,
-    ) -> Bot {
+    /// Errors when what has arrived for it cannot be looked at.
+    pub(super) fn new(parts: Parts) -> Result<Bot, Error> {
         let now = clock::now();
-        Bot {
-            inbox: Consumer::new(identity.inbox.clone(), identity.bot.as_str(), identity.run.as_str()),
+        let identity = parts.identity;
+        let (bot, run) = (identity.bot.as_str(), identity.run.as_str());
+        Ok(Bot {
+            inbox: Consumer::new(identity.inbox.clone(), bot, run),
+            arrivals: Arrivals::open(&identity.inbox, bot, clock::stamp())?,
             outbox: Outbox::new(identity.outbox.clone(), identity.bot.clone()),
             identity,
-            platform,
-            tell,
-            heartbeat_interval,
+            brief: parts.brief,
+            token: parts.token,
+            platform: parts.platform,
+            tell: parts.tell,
+            waker: parts.waker,
+            heartbeat_interval: parts.heartbeat_interval,
             started: now,
             next_beat: now,
-            is_connected: false,
+            link: Link::Opening,
+            reconnects: Vec::new(),
+            people: People::default(),
+            chats: Chats::default(),
+            tickets: HashMap::new(),
+            last_ticket: 0,
+            asked: HashMap::new(),
+            forwards: Forwards::default(),
+            programs: chat::Programs::default(),
+            finished: mpsc::channel(),
+            seen: HashMap::new(),
+            turned_away: HashSet::new(),
             messages_in: 0,
             messages_out: 0,
             ending: None,
-            in_hand: None,
+            marks: Vec::new(),
             trouble: None,
-        }
+        })
     }
 
-    /// Plays the bot until it is told to end. Errors when it cannot connect or cannot say that it is ready,
-    /// and when its last words and answers could not be left.
+    /// Plays the bot until it is told to end. Errors when its platform refuses its credentials, and when its first or
+    /// last words and answers could not be left.
     pub(super) fn run(mut self, watch: &Watch, stop: &Stop) -> Result<(), Error> {
         self.begin()?;
         loop {
@@ -103,64 +164,83 @@ impl Bot {
                 let asked = Ending::graceful(None, clock::now(), clock::stamp());
                 self.ending.get_or_insert(asked);
             }
+            if let Link::Refused(why) = &self.link {
+                let why = why.clone();
+                self.ending = Some(Ending::Forced);
+                self.end(watch)?;
+                return Err(Error::Unauthorized(why));
+            }
             if self.ending.is_some() {
-                return self.end();
+                return self.end(watch);
             }
             watch.wait(idle);
         }
     }
 
+    /// Begins to connect, and hears what comes of that at once.
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         self.beat_if_due();
-        let connected = self.connect();
-        if connected.is_ok() {
-            self.outbox.tell("ready", json!({}), clock::stamp());
-        }
+        self.platform.connect(self.token.as_ref());
+        self.hear_platform()?;
         self.outbox.flush(clock::stamp())?;
-        connected.map_err(Error::Connect)?;
-        let (bot, platform) = (&self.identity.bot, self.platform.word());
-        (self.tell)(Tone::Plain, &format!("{bot} is ready on {platform}"));
         Ok(())
     }
 
     /// Handles a part of what waits, and says for how long nothing more is due unless a message comes.
     pub(super) fn turn(&mut self, stop: &Stop) -> Duration {
         self.beat_if_due();
-        let until_beat = |bot: &Bot| bot.next_beat.since(clock::now());
+        self.give_up_questions();
         match self.take_some(stop) {
             Ok(is_done) => {
                 self.trouble = None;
-                if is_done { until_beat(self) } else { Duration::ZERO }
+                if is_done { self.idle_time() } else { Duration::ZERO }
             }
             Err(error) => {
                 self.complain(&error.to_string());
-                until_beat(self).min(RETRY_DELAY)
+                self.idle_time().min(RETRY_DELAY)
             }
         }
     }
 
-    /// Takes the first messages of the inbox; whether these were all.
+    fn idle_time(&self) -> Duration {
+        let now = clock::now();
+        let questions = self.asked.values().map(|asked| asked.until);
+        let next = questions.fold(self.next_beat, Moment::min);
+        next.since(now)
+    }
+
+    /// Takes the first messages of all that wait; whether these were all.
     fn take_some(&mut self, stop: &Stop) -> spool::Result<bool> {
         self.settle()?;
         for _ in 0..MESSAGES_PER_TURN {
-            if self.ending.is_some() || stop.is_requested() {
+            if self.ending.is_some() || stop.is_requested() || matches!(self.link, Link::Refused(_)) {
                 return Ok(false);
             }
             self.beat_if_due();
-            match self.inbox.receive(clock::stamp())? {
-                Some(received) => self.take(received)?,
-                None => return Ok(true),
+            if !self.step()? {
+                return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Says goodbye, after taking what lies in the inbox at this moment as far as the time allows.
-    fn end(mut self) -> Result<(), Error> {
-        if let Err(error) = self.take_rest() {
+    /// One thing of each kind that waits; whether there was any.
+    fn step(&mut self) -> spool::Result<bool> {
+        let heard = self.hear_platform()?;
+        let finished = self.hear_programs()?;
+        let arrived = self.ending.is_none() && self.take_arrival()?;
+        let taken = self.take_message()?;
+        Ok(heard || finished || arrived || taken)
+    }
+
+    /// Says goodbye, after finishing what is in hand and taking what lies in the inbox at this moment, as far as the time
+    /// allows.
+    fn end(mut self, watch: &Watch) -> Result<(), Error> {
+        self.platform.leave();
+        if let Err(error) = self.take_rest(watch) {
             self.complain(&error.to_string());
         }
-        self.is_connected = false;
+        self.return_unsent();
         self.outbox.tell("disconnected", json!({}), clock::stamp());
         let settled = self.settle();
         let waiting = self.identity.inbox.counts().map_or(0, |counts| counts.new);
@@ -173,157 +253,54 @@ impl Bot {
         settled.map_err(Error::Spool)
     }
 
-    fn take_rest(&mut self) -> spool::Result<()> {
+    fn take_rest(&mut self, watch: &Watch) -> spool::Result<()> {
         self.settle()?;
         // Asked anew for each: a message among them may change how much time there is.
-        while self.ending.is_some_and(|ending| ending.has_time(clock::now())) {
+        while let Some(Ending::Graceful { until }) = self.ending.filter(|ending| ending.has_time(clock::now())) {
             self.beat_if_due();
-            match self.inbox.receive(clock::stamp())? {
-                Some(received) => self.take(received)?,
-                None => break,
+            if self.step()? {
+                continue;
             }
+            // What cannot be reached is not waited for.
+            if !self.has_work() || !matches!(self.link, Link::Up(_)) {
+                break;
+            }
+            let left = until.since(clock::now());
+            watch.wait(left.min(self.idle_time()));
         }
         Ok(())
     }
 
-    /// Does what one message asks for, answers and marks it.
-    fn take(&mut self, received: Received) -> spool::Result<()> {
-        self.in_hand = match received {
-            Received::Message(envelope) => {
-                let mark = self.hear(&envelope);
-                Some((envelope.id, mark))
-            }
-            Received::Refused { envelope, failure } => {
-                self.outbox.give_back(&envelope, &failure, clock::stamp());
-                Some((envelope.id, Mark::Failed))
-            }
-            Received::SetAside { name, why } => {
-                self.warn(&format!("set aside {name}: {why}"));
-                None
-            }
-        };
-        self.settle()
+    fn has_work(&self) -> bool {
+        !self.tickets.is_empty() || self.chats.busy() > 0
     }
 
-    /// Posts what waits to be said, then marks the message that it answers.
+    /// What is not sent yet is sent by the next run: nobody has tried it in vain.
+    fn return_unsent(&mut self) {
+        let unsent = std::mem::take(&mut self.tickets).into_values();
+        let commands = unsent
+            .filter_map(Purpose::into_command)
+            .chain(self.reconnects.drain(..));
+        for command in commands.collect::<Vec<_>>() {
+            let why = "the bot was stopped before it was sent";
+            let failure = Failure::new(why, Then::RetryAfter(Duration::ZERO));
+            self.outbox.give_back(&command, &failure, clock::stamp());
+            self.marks.push(Mark::Failed(command.id));
+        }
+    }
+
+    /// Posts what waits to be said, then marks the messages that it is about.
     fn settle(&mut self) -> spool::Result<()> {
         self.outbox.flush(clock::stamp())?;
-        match &self.in_hand {
-            Some((id, Mark::Acked)) => self.inbox.ack(id)?,
-            Some((id, Mark::Failed)) => self.inbox.fail(id)?,
-            None => return Ok(()),
-        };
-        self.in_hand = None;
+        while let Some(mark) = self.marks.first() {
+            match mark {
+                Mark::Acked(id) => drop(self.inbox.ack(id)?),
+                Mark::Failed(id) => drop(self.inbox.fail(id)?),
+                Mark::Done(id) => self.arrivals.done(id)?,
+            }
+            self.marks.remove(0);
+        }
         Ok(())
-    }
-
-    /// One envelope from the inbox.
-    fn hear(&mut self, envelope: &Envelope) -> Mark {
-        let now = clock::stamp();
-        if let Some(why) = self.unheard(envelope) {
-            self.warn(&format!("left {} {} unhandled: {why}", envelope.name, envelope.id));
-            return Mark::Acked;
-        }
-        let outcome = match Request::read(envelope) {
-            Ok(Request::Status) => {
-                self.outbox.report(envelope, self.status(), now);
-                return Mark::Acked;
-            }
-            Ok(Request::Shutdown { is_forced, deadline }) => {
-                let asked = if is_forced {
-                    Ending::Forced
-                } else {
-                    Ending::graceful(deadline, clock::now(), now)
-                };
-                self.ending = Some(self.ending.map_or(asked, |earlier| earlier.then(asked)));
-                // The supervisor sees the end itself; anybody else waits for a word.
-                if envelope.from == SUPERVISOR {
-                    return Mark::Acked;
-                }
-                Ok(json!({}))
-            }
-            Ok(Request::Reconnect) => self.reconnect().map_err(|error| error.to_string()),
-            Ok(Request::Send { chat, text }) => self.send(chat.as_deref(), &text).map_err(|error| error.to_string()),
-            Err(fault) => Err(fault.to_string()),
-        };
-        match outcome {
-            Ok(payload) => {
-                self.outbox.answer(envelope, payload, now);
-                Mark::Acked
-            }
-            // Asked once more it would say the same.
-            Err(message) => {
-                self.outbox.give_back(envelope, &Failure::new(message, Then::Bury), now);
-                Mark::Failed
-            }
-        }
-    }
-
-    /// Why an envelope is not for this bot at this time; None when it is.
-    fn unheard(&self, envelope: &Envelope) -> Option<String> {
-        if envelope.kind != Kind::Command {
-            return Some(format!("it is of kind {}, not command", envelope.kind.word()));
-        }
-        // The signal may end a run before it has read the message that came with it. Its successor must not take
-        // that for itself.
-        let is_older = envelope.created_at.unix_ms() < self.identity.since.unix_ms();
-        (envelope.name == SHUTDOWN && is_older).then(|| "it was meant for an earlier run".to_owned())
-    }
-
-    fn status(&self) -> Value {
-        let standing = if self.is_connected {
-            "connected"
-        } else {
-            "not connected"
-        };
-        json!({
-            "detail": format!("{standing} to {}", self.platform.word()),
-            "connected": self.is_connected,
-            "uptime_s": clock::now().since(self.started).as_secs(),
-            "messages_in": self.messages_in,
-            "messages_out": self.messages_out,
-        })
-    }
-
-    fn connect(&mut self) -> Result<(), platform::Error> {
-        let outcome = self.platform.connect();
-        self.is_connected = outcome.is_ok();
-        let (event, payload) = match &outcome {
-            Ok(()) => ("connected", json!({})),
-            Err(error) => ("connection_failed", json!({"message": error.to_string()})),
-        };
-        self.outbox.tell(event, payload, clock::stamp());
-        outcome
-    }
-
-    fn reconnect(&mut self) -> Result<Value, platform::Error> {
-        self.outbox.tell("disconnected", json!({}), clock::stamp());
-        self.connect()?;
-        Ok(json!({"connected": true}))
-    }
-
-    /// Sends a text to a chat. The answer to what comes back is the result.
-    fn send(&mut self, chat: Option<&str>, text: &str) -> Result<Value, platform::Error> {
-        Ok(match self.platform.send(chat, text)? {
-            Some(incoming) => json!({"text": self.receive(&incoming)}),
-            None => json!({}),
-        })
-    }
-
-    /// A message from a chat: counted, told to the history without its text, and answered.
-    fn receive(&mut self, incoming: &Incoming) -> String {
-        self.messages_in += 1;
-        let told = json!({"chat": incoming.chat, "length": incoming.text.chars().count()});
-        self.outbox.tell("message_received", told, clock::stamp());
-        let standing = Standing {
-            uptime: clock::now().since(self.started),
-            run: &self.identity.run,
-            messages_in: self.messages_in,
-            messages_out: self.messages_out,
-        };
-        let reply = reply(&incoming.text, &standing);
-        self.messages_out += 1;
-        reply
     }
 
     fn beat_if_due(&mut self) {

@@ -4,9 +4,14 @@
 //! Owns the bot's side of the spool contract in `ipc/README.md` and the platforms behind one trait. Knows
 //! nothing of the supervisor but its name: a bot in any language could do the same with the same files.
 
+mod arrival;
+mod arrivals;
 mod bot;
+mod chats;
 mod commands;
 mod identity;
+mod lanes;
+mod media;
 mod outbox;
 mod platform;
 mod request;
@@ -19,19 +24,24 @@ mod tests;
 use std::io;
 use std::process::ExitCode;
 
+use crate::model::bot::Secret;
+use crate::model::judging::UNAUTHORIZED_CODE;
 use crate::output;
+use crate::run::brief::{BRIEF, Brief};
 use crate::spool::{self, Watch};
 
-use bot::{Bot, HEARTBEAT_INTERVAL, Tone};
+use bot::{Bot, HEARTBEAT_INTERVAL, Parts, Tone};
 use identity::Identity;
-use platform::Platform;
 use stop::Stop;
+
+/// The variable with the token.
+const TOKEN: &str = "BOT_TOKEN";
 
 /// Plays the bot that the environment names on the platform of this word, until it is told to end. The code
 /// is 0 after a stop, 1 when the bot could not begin or leave its last words, 2 when the word or the
-/// environment makes no sense.
+/// environment makes no sense, 77 when the platform refuses its credentials.
 pub fn main(platform: &str) -> ExitCode {
-    match prepare(platform).and_then(|(identity, platform)| play(identity, platform)) {
+    match play(platform) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&output::visible(&error.to_string()));
@@ -47,8 +57,10 @@ enum Error {
     Identity(#[from] identity::Error),
     #[error(transparent)]
     Platform(#[from] platform::Error),
-    #[error("cannot connect: {0}")]
-    Connect(platform::Error),
+    #[error("{0}")]
+    Brief(String),
+    #[error("the platform refuses its credentials: {0}")]
+    Unauthorized(String),
     #[error("cannot listen for signals: {0}")]
     Signals(#[from] io::Error),
     #[error(transparent)]
@@ -58,20 +70,23 @@ enum Error {
 impl Error {
     fn code(&self) -> u8 {
         match self {
-            Error::Identity(_) | Error::Platform(_) => 2,
-            Error::Connect(_) | Error::Signals(_) | Error::Spool(_) => 1,
+            Error::Identity(_) | Error::Platform(_) | Error::Brief(_) => 2,
+            Error::Signals(_) | Error::Spool(_) => 1,
+            Error::Unauthorized(_) => u8::try_from(UNAUTHORIZED_CODE).unwrap_or(1),
         }
     }
 }
 
-fn prepare(platform: &str) -> Result<(Identity, Box<dyn Platform>), Error> {
-    let platform = platform::open(platform)?;
-    Ok((Identity::find(|name| std::env::var_os(name))?, platform))
-}
-
-fn play(identity: Identity, platform: Box<dyn Platform>) -> Result<(), Error> {
+fn play(platform: &str) -> Result<(), Error> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let brief = match variable(BRIEF) {
+        Some(text) => Brief::parse(&text.to_string_lossy()).map_err(Error::Brief)?,
+        None => Brief::default(),
+    };
+    let identity = Identity::find(variable)?;
     // The watch comes before the first look into the inbox, the signals before the bot says that it is ready.
     let watch = Watch::new(&identity.inbox);
+    let platform = platform::open(platform, &brief, watch.waker())?;
     let stop = Stop::new(watch.waker());
     stop.listen()?;
     let tell = |tone, line: &str| match tone {
@@ -79,5 +94,14 @@ fn play(identity: Identity, platform: Box<dyn Platform>) -> Result<(), Error> {
         Tone::Plain => drop(output::out(&output::visible(line))),
         Tone::Trouble => output::note(&output::visible(line)),
     };
-    Bot::new(identity, platform, Box::new(tell), HEARTBEAT_INTERVAL).run(&watch, &stop)
+    let bot = Bot::new(Parts {
+        identity,
+        platform,
+        brief,
+        token: variable(TOKEN).map(|token| Secret::new(token.to_string_lossy().into_owned())),
+        waker: watch.waker(),
+        tell: Box::new(tell),
+        heartbeat_interval: HEARTBEAT_INTERVAL,
+    })?;
+    bot.run(&watch, &stop)
 }

@@ -46,6 +46,15 @@ impl Outbox {
         self.push(envelope.with_payload(payload));
     }
 
+    /// Something that must not be lost, for the supervisor or another bot; returns its id.
+    pub(super) fn forward(&mut self, kind: Kind, name: &str, to: &str, payload: Value, now: Stamp) -> String {
+        let id = spool::new_id(now);
+        let envelope = Envelope::new(id.clone(), kind, name, self.bot.as_str(), to, now);
+        self.must_last = true;
+        self.push(envelope.with_payload(payload));
+        id
+    }
+
     /// The answer to a question for status. It is worth nothing after a power cut.
     pub(super) fn report(&mut self, question: &Envelope, payload: Value, now: Stamp) {
         let mut answer = self.response(question, payload, now);

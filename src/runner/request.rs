@@ -1,12 +1,16 @@
 //! What a command asks of the bot. Pure: an envelope in, a request or the fault of its sender out.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
+use super::platform::{Content, Outgoing, Source};
 use crate::model::message::Envelope;
+use crate::model::people::Level;
 use crate::model::units::Stamp;
 
 /// A command that the bot knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Request {
     Shutdown {
         is_forced: bool,
@@ -15,11 +19,11 @@ pub(super) enum Request {
     },
     Status,
     Reconnect,
-    Send {
-        /// None: the bot's main chat.
-        chat: Option<String>,
-        text: String,
-    },
+    Send(Outgoing),
+    /// The admins of all bots from now on.
+    Admins(BTreeSet<String>),
+    /// Who may use which command from now on.
+    Permissions(BTreeMap<String, Level>),
 }
 
 /// Why a command cannot be obeyed, in one line for its sender.
@@ -41,7 +45,11 @@ pub(super) const SHUTDOWN: &str = "shutdown";
 const STATUS: &str = "status_request";
 const RECONNECT: &str = "restart_connection";
 const SEND: &str = "send_message";
-const KNOWN: [&str; 4] = [RECONNECT, SEND, SHUTDOWN, STATUS];
+const EDIT: &str = "edit_message";
+const ACTION: &str = "chat_action";
+const ADMINS: &str = "refresh_admins";
+const PERMISSIONS: &str = "refresh_permissions";
+const KNOWN: [&str; 8] = [ACTION, EDIT, ADMINS, PERMISSIONS, RECONNECT, SEND, SHUTDOWN, STATUS];
 
 impl Request {
     /// Reads the command in this envelope.
@@ -53,13 +61,28 @@ impl Request {
             }),
             STATUS => Ok(Request::Status),
             RECONNECT => Ok(Request::Reconnect),
-            SEND => Ok(Request::Send {
-                chat: text(envelope, "chat")?,
-                text: text(envelope, "text")?.ok_or_else(|| Fault::Missing {
-                    name: envelope.name.clone(),
-                    field: "text",
-                })?,
-            }),
+            SEND => message(envelope).and_then(|content| outgoing(envelope, content)),
+            EDIT => {
+                let message = needed(envelope, "message")?;
+                let text = needed(envelope, "text")?;
+                outgoing(envelope, Content::Edit { message, text })
+            }
+            ACTION => outgoing(envelope, Content::Action(needed(envelope, "action")?)),
+            ADMINS => {
+                let admins = envelope.payload["admins"]
+                    .as_array()
+                    .ok_or_else(|| missing(envelope, "admins"))?;
+                let ids = admins.iter().filter_map(|id| id.as_str().map(str::to_owned));
+                Ok(Request::Admins(ids.collect()))
+            }
+            PERMISSIONS => {
+                let all = envelope.payload["permissions"].as_object();
+                let all = all.ok_or_else(|| missing(envelope, "permissions"))?;
+                let levels = all
+                    .iter()
+                    .filter_map(|(command, level)| Some((command.clone(), Level::from_word(level.as_str()?)?)));
+                Ok(Request::Permissions(levels.collect()))
+            }
             unknown => Err(Fault::Unknown {
                 name: unknown.to_owned(),
             }),
@@ -67,11 +90,66 @@ impl Request {
     }
 }
 
-/// A field of the payload; null counts as missing. A value is never repeated: it may be a secret.
+/// What a message holds: a photo or a document with its caption, a template, or a text.
+fn message(envelope: &Envelope) -> Result<Content, Fault> {
+    let caption = |envelope| Ok(text(envelope, "caption")?.unwrap_or_default());
+    if let Some(photo) = text(envelope, "photo")? {
+        return Ok(Content::Photo {
+            source: source(photo),
+            caption: caption(envelope)?,
+        });
+    }
+    if let Some(document) = text(envelope, "document")? {
+        return Ok(Content::Document {
+            source: source(document),
+            caption: caption(envelope)?,
+        });
+    }
+    match envelope.payload.get("template") {
+        Some(template @ Value::Object(_)) => Ok(Content::Template(template.clone())),
+        _ => needed(envelope, "text").map(Content::Text),
+    }
+}
+
+/// A path of this host, where it looks like one; else an address or a number of the platform's.
+fn source(text: String) -> Source {
+    let is_path = text.starts_with('/') || text.starts_with("./");
+    if is_path {
+        Source::Path(text.into())
+    } else {
+        Source::Remote(text)
+    }
+}
+
+fn outgoing(envelope: &Envelope, content: Content) -> Result<Request, Fault> {
+    Ok(Request::Send(Outgoing {
+        chat: text(envelope, "chat")?,
+        user: text(envelope, "user")?,
+        content,
+        reply_to: text(envelope, "reply_to")?,
+        parse_mode: text(envelope, "parse_mode")?,
+    }))
+}
+
+fn needed(envelope: &Envelope, field: &'static str) -> Result<String, Fault> {
+    text(envelope, field)?.ok_or_else(|| missing(envelope, field))
+}
+
+fn missing(envelope: &Envelope, field: &'static str) -> Fault {
+    Fault::Missing {
+        name: envelope.name.clone(),
+        field,
+    }
+}
+
+/// A field of the payload; null counts as missing. Chats, users and messages may be numbers. A value is never repeated: it
+/// may be a secret.
 fn text(envelope: &Envelope, field: &'static str) -> Result<Option<String>, Fault> {
+    let is_number = ["chat", "user", "message", "reply_to"].contains(&field);
     let found = match &envelope.payload[field] {
         Value::Null => return Ok(None),
         Value::String(text) => return Ok(Some(text.clone())),
+        Value::Number(number) if is_number && !number.is_f64() => return Ok(Some(number.to_string())),
         Value::Bool(_) => "true or false",
         Value::Number(_) => "a number",
         Value::Array(_) => "a list",
@@ -95,10 +173,13 @@ mod tests {
     }
 
     fn send(chat: Option<&str>, text: &str) -> Request {
-        Request::Send {
-            chat: chat.map(str::to_owned),
-            text: text.to_owned(),
-        }
+        Request::Send(Outgoing::text(chat, text))
+    }
+
+    fn content(content: Content) -> Request {
+        let mut outgoing = Outgoing::text(Some("7"), "");
+        outgoing.content = content;
+        Request::Send(outgoing)
     }
 
     #[test]
@@ -131,6 +212,50 @@ mod tests {
                 json!({"text": "hi", "chat": "7"}),
                 send(Some("7"), "hi"),
             ),
+            (
+                "send_message",
+                json!({"text": "hi", "chat": -7}),
+                send(Some("-7"), "hi"),
+            ),
+            (
+                "send_message",
+                json!({"chat": "7", "photo": "/m/a.jpg", "caption": "look"}),
+                content(Content::Photo {
+                    source: Source::Path("/m/a.jpg".into()),
+                    caption: "look".into(),
+                }),
+            ),
+            (
+                "send_message",
+                json!({"chat": 7, "document": "https://example.org/a.pdf"}),
+                content(Content::Document {
+                    source: Source::Remote("https://example.org/a.pdf".into()),
+                    caption: String::new(),
+                }),
+            ),
+            (
+                "edit_message",
+                json!({"chat": "7", "message": 5, "text": "new"}),
+                content(Content::Edit {
+                    message: "5".into(),
+                    text: "new".into(),
+                }),
+            ),
+            (
+                "chat_action",
+                json!({"chat": "7", "action": "typing"}),
+                content(Content::Action("typing".into())),
+            ),
+            (
+                "refresh_admins",
+                json!({"admins": ["1", "2"]}),
+                Request::Admins(["1".to_owned(), "2".to_owned()].into()),
+            ),
+            (
+                "refresh_permissions",
+                json!({"permissions": {"ping": "admin"}}),
+                Request::Permissions([("ping".to_owned(), Level::Admin)].into()),
+            ),
         ] {
             assert_eq!(read(name, payload.clone()), Ok(request), "{name} {payload}");
         }
@@ -142,7 +267,7 @@ mod tests {
             (
                 "nonsense",
                 json!({}),
-                r#"unknown command "nonsense"; known are restart_connection, send_message, shutdown, status_request"#,
+                r#"unknown command "nonsense"; known are chat_action, edit_message, refresh_admins, refresh_permissions, restart_connection, send_message, shutdown, status_request"#,
             ),
             (
                 "send_message",
@@ -176,7 +301,7 @@ mod tests {
             ),
             (
                 "send_message",
-                json!({"text": "a", "chat": 7}),
+                json!({"text": "a", "chat": 7.5}),
                 "send_message: chat must be a string, found a number",
             ),
         ] {
@@ -186,11 +311,10 @@ mod tests {
 
     #[test]
     fn every_known_name_is_known() {
+        let all = json!({"text": "a", "message": "1", "action": "typing", "admins": [], "permissions": {}});
         for name in KNOWN {
-            assert!(read(name, json!({"text": "a"})).is_ok(), "{name}");
+            assert!(read(name, all.clone()).is_ok(), "{name}");
         }
-        for name in ["refresh_admins", "refresh_permissions", "refresh_credentials"] {
-            assert!(matches!(read(name, json!({})), Err(Fault::Unknown { .. })), "{name}");
-        }
+        assert!(matches!(read("dance", all), Err(Fault::Unknown { .. })));
     }
 }

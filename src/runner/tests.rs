@@ -1,24 +1,30 @@
 //! The bot on real mailboxes, without a supervisor.
 
+use std::collections::VecDeque;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::bot::{Bot, HEARTBEAT_INTERVAL, Tone};
+use super::arrival::{Arrival, File, Message, What};
+use super::bot::{Bot, HEARTBEAT_INTERVAL, Parts, Tone};
 use super::identity::Identity;
-use super::platform::{self, Incoming, Platform};
+use super::platform::{self, Class, Content, News, Outcome, Outgoing, PlainTexts, Platform, Receipt, Ticket};
 use super::stop::Stop;
 use crate::clock;
 use crate::config::{Settings, bot_spec, read_bots};
+use crate::model::bot::Secret;
+use crate::model::chat::{self, Action, ChatCommand};
 use crate::model::message::{Envelope, Kind, PRIORITY_CONTROL};
 use crate::model::units::Stamp;
+use crate::run::brief::Brief;
 use crate::spool::heartbeat::mark;
-use crate::spool::{Counts, Defaults, Durability, Mailbox, Poster, Watch, new_id};
+use crate::spool::{Counts, Defaults, Durability, Mailbox, Poster, Waker, Watch, new_id};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -38,23 +44,46 @@ fn scene() -> (Scene, Bot) {
 }
 
 fn scene_on(word: &str, heartbeat_interval: Duration) -> (Scene, Bot) {
-    let platform = match word {
-        "fragile" => Box::new(Fragile { connects: 1 }),
-        word => platform::open(word).unwrap(),
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let path = |name: &str| dir.path().join(name);
-    let (inbox, outbox) = (Mailbox::new(path("inbox")), Mailbox::new(path("outbox")));
-    inbox.create().unwrap();
-    outbox.create().unwrap();
+    let open = |waker| platform::open(word, &Brief::default(), waker).unwrap();
+    staged(open, Brief::default(), heartbeat_interval)
+}
+
+fn scripted(brief: Brief) -> (Scene, Bot, Scripted) {
+    let platform = Scripted::default();
+    let played = platform.clone();
+    let (scene, bot) = staged(|_| Box::new(played), brief, HEARTBEAT_INTERVAL);
+    (scene, bot, platform)
+}
+
+/// The next run of the same bot.
+fn successor(scene: &Scene) -> (Bot, Scripted) {
+    let platform = Scripted::default();
+    let played: Box<dyn Platform> = Box::new(platform.clone());
+    let parts = parts(
+        scene.dir.path(),
+        played,
+        Brief::default(),
+        &scene.watch,
+        HEARTBEAT_INTERVAL,
+    );
+    (Bot::new(parts.0).unwrap(), platform)
+}
+
+fn parts(
+    dir: &Path,
+    platform: Box<dyn Platform>,
+    brief: Brief,
+    watch: &Watch,
+    heartbeat_interval: Duration,
+) -> (Parts, Receiver<(Tone, String)>) {
     let run = new_id(clock::stamp());
     let identity = Identity::find(|name| {
         Some(match name {
             "BOT_ID" => "demo".into(),
             "MULTIBOT_RUN_ID" => run.clone().into(),
-            "MULTIBOT_INBOX" => inbox.dir().into(),
-            "MULTIBOT_OUTBOX" => outbox.dir().into(),
-            _ => path("heartbeat").into(),
+            "MULTIBOT_INBOX" => dir.join("inbox").into(),
+            "MULTIBOT_OUTBOX" => dir.join("outbox").into(),
+            _ => dir.join("heartbeat").into(),
         })
     })
     .unwrap();
@@ -62,15 +91,40 @@ fn scene_on(word: &str, heartbeat_interval: Duration) -> (Scene, Bot) {
     let tell = Box::new(move |tone, line: &str| {
         let _ = sender.send((tone, line.to_owned()));
     });
+    let parts = Parts {
+        identity,
+        platform,
+        brief,
+        token: None,
+        waker: watch.waker(),
+        tell,
+        heartbeat_interval,
+    };
+    (parts, lines)
+}
+
+fn staged(
+    platform: impl FnOnce(Waker) -> Box<dyn Platform>,
+    brief: Brief,
+    heartbeat_interval: Duration,
+) -> (Scene, Bot) {
+    let dir = tempfile::tempdir().unwrap();
+    let (inbox, outbox) = (
+        Mailbox::new(dir.path().join("inbox")),
+        Mailbox::new(dir.path().join("outbox")),
+    );
+    inbox.create().unwrap();
+    outbox.create().unwrap();
     let watch = Watch::new(&inbox);
     let stop = Stop::new(watch.waker());
-    let bot = Bot::new(identity, platform, tell, heartbeat_interval);
-    let poster = Poster::new();
+    let platform = platform(watch.waker());
+    let (parts, lines) = parts(dir.path(), platform, brief, &watch, heartbeat_interval);
+    let bot = Bot::new(parts).unwrap();
     let scene = Scene {
         dir,
         inbox,
         outbox,
-        poster,
+        poster: Poster::new(),
         lines,
         watch,
         stop,
@@ -148,28 +202,97 @@ fn event(name: &str) -> (Kind, String, Value) {
     (Kind::Event, name.to_owned(), json!({}))
 }
 
-/// A platform that connects so many times and is silent about what it is given.
-struct Fragile {
-    connects: u32,
+/// A platform that does nothing by itself: the test says what there is to tell, and sees what it was asked for.
+#[derive(Clone, Default)]
+struct Scripted(Arc<Mutex<Script>>);
+
+#[derive(Default)]
+struct Script {
+    news: VecDeque<News>,
+    connects: usize,
+    sent: Vec<(Ticket, Outgoing)>,
+    fetched: Vec<(Ticket, PathBuf)>,
 }
 
-impl Platform for Fragile {
+impl Scripted {
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().unwrap()
+    }
+
+    fn tell(&self, news: News) {
+        self.script().news.push_back(news);
+    }
+
+    fn connected(&self) {
+        let name = Some("demo_bot".to_owned());
+        self.tell(News::Connected { name });
+    }
+
+    /// A message in a chat of two; the answer says whether it was stored.
+    fn arrive(&self, id: &str, text: &str) -> mpsc::Receiver<bool> {
+        let message = Message {
+            user: Some("42".to_owned()),
+            username: Some("ann".to_owned()),
+            text: text.to_owned(),
+            ..Message::default()
+        };
+        self.arrive_as(id, What::Message(message))
+    }
+
+    fn arrive_as(&self, id: &str, what: What) -> mpsc::Receiver<bool> {
+        let (sender, answer) = mpsc::sync_channel(1);
+        let (id, chat) = (id.to_owned(), "42".to_owned());
+        let arrivals = vec![Arrival { id, chat, what }];
+        let receipt = Receipt(sender);
+        self.tell(News::Arrived { arrivals, receipt });
+        answer
+    }
+
+    /// The texts that were sent since the last look, with their tickets.
+    fn texts(&self) -> Vec<(Ticket, String)> {
+        let sent = std::mem::take(&mut self.script().sent);
+        let text = |(ticket, outgoing): (Ticket, Outgoing)| match outgoing.content {
+            Content::Text(text) => (ticket, text),
+            other => panic!("{other:?}"),
+        };
+        sent.into_iter().map(text).collect()
+    }
+
+    fn settle(&self, ticket: Ticket, outcome: Outcome) {
+        self.tell(News::Settled { ticket, outcome });
+    }
+
+    fn accept(&self, ticket: Ticket) {
+        let messages = vec![format!("m{ticket}")];
+        self.settle(ticket, Outcome::Sent { messages });
+    }
+}
+
+impl Platform for Scripted {
     fn word(&self) -> &'static str {
-        "fragile"
+        "scripted"
     }
 
-    fn connect(&mut self) -> Result<(), platform::Error> {
-        self.connects = self
-            .connects
-            .checked_sub(1)
-            .ok_or_else(|| platform::Error::NotBuiltIn {
-                word: "fragile".to_owned(),
-            })?;
-        Ok(())
+    fn plain_texts(&self) -> PlainTexts {
+        PlainTexts::AreLeft
     }
 
-    fn send(&mut self, _: Option<&str>, _: &str) -> Result<Option<Incoming>, platform::Error> {
-        Ok(None)
+    fn connect(&mut self, _: Option<&Secret>) {
+        self.script().connects += 1;
+    }
+
+    fn leave(&mut self) {}
+
+    fn send(&mut self, ticket: Ticket, outgoing: Outgoing) {
+        self.script().sent.push((ticket, outgoing));
+    }
+
+    fn fetch(&mut self, ticket: Ticket, _: &File, into: PathBuf) {
+        self.script().fetched.push((ticket, into));
+    }
+
+    fn news(&mut self) -> Option<News> {
+        self.script().news.pop_front()
     }
 }
 
@@ -276,6 +399,8 @@ fn a_status_answer_is_what_its_schema_says() {
 #[test]
 fn a_connection_is_restarted() {
     let (mut scene, mut bot) = scene();
+    bot.begin().unwrap();
+    scene.said();
     scene.post(&[command("restart_connection", json!({}))]);
     bot.turn(&scene.stop);
     let answer = (
@@ -291,30 +416,262 @@ fn a_connection_is_restarted() {
 
 #[test]
 fn a_connection_that_fails_is_told_and_the_bot_goes_on() {
-    let (mut scene, mut bot) = scene_on("fragile", HEARTBEAT_INTERVAL);
+    let (mut scene, mut bot, platform) = scripted(Brief::default());
     bot.begin().unwrap();
-    scene.said();
-    let commands = [
-        command("restart_connection", json!({})),
-        command("status_request", json!({})),
-        message("anybody there?"),
-    ];
-    scene.post(&commands);
+    assert!(scene.said().is_empty(), "not ready before the platform has said a word");
+    let why = || "no route".to_owned();
+    platform.tell(News::Unreachable { why: why() });
     bot.turn(&scene.stop);
-    let why = json!({"message": "platform \"fragile\" has no built-in bot: known is loopback"});
+    let failed = (
+        Kind::Event,
+        "connection_failed".to_owned(),
+        json!({"message": "no route"}),
+    );
+    assert_eq!(scene.said_in_short(), [failed.clone(), event("ready")]);
+    platform.connected();
+    scene.post(&[command("restart_connection", json!({}))]);
+    bot.turn(&scene.stop);
+    assert_eq!(scene.said_in_short(), [event("connected"), event("disconnected")]);
+    assert_eq!(platform.script().connects, 2);
+    platform.tell(News::Unreachable { why: why() });
+    scene.post(&[command("status_request", json!({}))]);
+    bot.turn(&scene.stop);
     let said = scene.said_in_short();
-    assert_eq!(said[0], event("disconnected"));
-    assert_eq!(said[1], (Kind::Event, "connection_failed".to_owned(), why.clone()));
-    let lasting = json!({"message": why["message"], "permanent": true});
-    assert_eq!(said[2], (Kind::Error, "restart_connection".to_owned(), lasting));
-    assert_eq!(said[3].2["connected"], false);
-    assert_eq!(said[4], (Kind::Response, "send_message".to_owned(), json!({})));
+    let lasting = json!({"message": "no route", "permanent": true});
+    assert_eq!(
+        said[..2],
+        [failed, (Kind::Error, "restart_connection".to_owned(), lasting)]
+    );
+    assert_eq!(said[2].2["connected"], false);
+    assert_eq!(said[2].2["detail"], "not connected to scripted: no route");
+}
 
-    let (scene, mut bot) = scene_on("fragile", HEARTBEAT_INTERVAL);
+#[test]
+fn an_arrival_is_stored_before_it_is_confirmed_and_done_when_its_answer_is_accepted() {
+    let (scene, mut bot, platform) = scripted(Brief::default());
+    let stored = platform.arrive("1", "?ping");
+    bot.begin().unwrap();
+    assert_eq!(stored.try_recv(), Ok(true));
+    bot.turn(&scene.stop);
+    assert!(platform.texts().is_empty(), "not handled before the bot knows its name");
+    platform.connected();
+    bot.turn(&scene.stop);
+    let [(ticket, text)] = platform.texts().try_into().unwrap();
+    assert_eq!(text, "pong");
+    let arrivals = Mailbox::new(scene.dir.path().join("arrivals"));
+    assert_eq!(arrivals.counts().unwrap(), Counts { new: 0, cur: 1 });
+    let told = scene.said_in_short();
+    let seen = json!({"user": "42", "username": "ann"});
+    assert_eq!(told.last().unwrap(), &(Kind::Event, "user_seen".to_owned(), seen));
+    platform.accept(ticket);
+    bot.turn(&scene.stop);
+    assert_eq!(arrivals.counts().unwrap(), Counts::default());
+    // The platform tells it once more: nobody has confirmed it.
+    assert_eq!(platform.arrive("1", "?ping").try_recv().ok(), None);
+    bot.turn(&scene.stop);
+    assert!(platform.texts().is_empty());
+}
+
+#[test]
+fn what_a_dead_run_had_not_answered_its_successor_answers_in_order() {
+    let (scene, mut bot, platform) = scripted(Brief::default());
+    platform.connected();
+    for number in 1..4 {
+        drop(platform.arrive(
+            &number.to_string(),
+            &format!("?{}", ["", "ping", "help", "status"][number]),
+        ));
+    }
+    bot.begin().unwrap();
+    bot.turn(&scene.stop);
+    let sent = platform.texts();
+    assert_eq!(sent.len(), 3);
+    platform.accept(sent[0].0);
+    bot.turn(&scene.stop);
+    drop(bot);
+    let (bot, platform) = successor(&scene);
+    let mut bot = bot;
+    platform.connected();
+    bot.begin().unwrap();
+    bot.turn(&scene.stop);
+    let again: Vec<String> = platform.texts().into_iter().map(|(_, text)| text).collect();
+    assert!(
+        again[0].starts_with("?help") && again[1].starts_with("up "),
+        "{again:?}"
+    );
+}
+
+#[test]
+fn what_is_sent_is_answered_when_the_platform_has_taken_or_refused_it() {
+    let (mut scene, mut bot, platform) = scripted(Brief::default());
+    platform.connected();
+    bot.begin().unwrap();
+    let to = |text: &str| command("send_message", json!({"chat": "7", "text": text}));
+    scene.post(&[to("one"), to("two")]);
+    bot.turn(&scene.stop);
+    scene.said();
+    let sent = platform.texts();
+    platform.accept(sent[0].0);
+    let refused = Outcome::Refused {
+        class: Class::Blocked,
+        why: "bot was blocked".to_owned(),
+    };
+    platform.settle(sent[1].0, refused);
+    bot.turn(&scene.stop);
+    let said = scene.said_in_short();
+    let answer = json!({"message": "m1", "messages": ["m1"]});
+    assert_eq!(said[0], (Kind::Response, "send_message".to_owned(), answer));
+    let told = json!({"target": "7", "class": "blocked", "message": "bot was blocked"});
+    assert_eq!(said[1], (Kind::Event, "delivery_failed".to_owned(), told));
+    let error = json!({"message": "blocked: bot was blocked", "permanent": true});
+    assert_eq!(said[2], (Kind::Error, "send_message".to_owned(), error));
+}
+
+#[test]
+fn what_is_not_sent_when_the_bot_ends_is_left_for_its_next_run_and_counts_as_no_attempt() {
+    let (mut scene, bot, platform) = scripted(Brief::default());
+    platform.connected();
+    scene.post(&[command("send_message", json!({"chat": "7", "text": "late"}))]);
+    scene.post(&[shutdown("graceful", Duration::from_millis(600))]);
+    scene.stop.request();
+    bot.run(&scene.watch, &scene.stop).unwrap();
+    let said = scene.said_in_short();
+    let back = said.iter().find(|(kind, ..)| *kind == Kind::Error);
+    if let Some((_, name, payload)) = back {
+        assert_eq!((name.as_str(), &payload["retry_after"]), ("send_message", &json!(0.0)));
+    } else {
+        assert_eq!(scene.inbox.counts().unwrap().new, 1, "it was not even taken");
+    }
+}
+
+#[test]
+fn credentials_that_are_worth_nothing_end_the_bot_with_a_word() {
+    let (scene, bot, platform) = scripted(Brief::default());
+    let why = "revoked".to_owned();
+    platform.tell(News::Unauthorized { why });
+    let error = bot.run(&scene.watch, &scene.stop).unwrap_err();
+    assert_eq!(error.code(), 77);
+    assert_eq!(scene.names_said(), ["unauthorized", "disconnected"]);
+}
+
+#[test]
+fn an_admins_command_asks_the_supervisor_and_its_chat_waits_for_the_answer() {
+    let (mut scene, mut bot, platform) = scripted(Brief::default());
+    platform.connected();
+    scene.post(&[command("refresh_admins", json!({"admins": ["42"]}))]);
+    bot.begin().unwrap();
+    bot.turn(&scene.stop);
+    drop(platform.arrive("1", "?setperm hours admin"));
+    drop(platform.arrive("2", "?ping"));
+    bot.turn(&scene.stop);
+    assert!(platform.texts().is_empty());
+    let said = scene.said();
+    let question = said.iter().find(|envelope| envelope.name == "set_permission").unwrap();
+    assert_eq!((question.kind, question.to.as_str()), (Kind::Command, "supervisor"));
+    let by = json!({"user": "42", "name": "ann", "chat": "42"});
+    assert_eq!(
+        question.payload,
+        json!({"by": by, "command": "hours", "level": "admin"})
+    );
+    let now = clock::stamp();
+    let answer = question
+        .response(new_id(now), now)
+        .with_payload(json!({"text": "hours is for admins now"}));
+    scene.post(&[answer]);
+    bot.turn(&scene.stop);
+    let texts: Vec<String> = platform.texts().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts, ["hours is for admins now", "pong"]);
+    assert_eq!(scene.inbox.counts().unwrap(), Counts::default());
+}
+
+#[test]
+fn a_program_answers_a_forwarded_message_comes_back_and_a_file_is_told() {
+    let mut brief = Brief {
+        media: "/media".into(),
+        ..Brief::default()
+    };
+    let own = |action| ChatCommand {
+        action,
+        is_for_admins: false,
+        help: None,
+    };
+    let argv = ["/bin/sh", "-c", "sed 's/.*\"args\":\"\\([a-z]*\\)\".*/<\\1>/'"].map(str::to_owned);
+    let exec = Action::Exec {
+        argv: argv.to_vec(),
+        timeout: LONG,
+        max_output: 1000,
+    };
+    brief.chat.commands.insert("wrap".to_owned(), own(exec));
+    let forward = Action::Forward(chat::Receiver::Bot("desk".to_owned()));
+    brief.chat.commands.insert("*".to_owned(), own(forward));
+    let (mut scene, mut bot, platform) = scripted(brief);
+    platform.connected();
+    drop(platform.arrive("1", "?wrap word"));
+    bot.begin().unwrap();
+    assert!(scene.watch.wait(LONG));
+    bot.turn(&scene.stop);
+    assert!(scene.watch.wait(LONG), "the end of the program wakes the bot");
+    while bot.turn(&scene.stop) == Duration::ZERO {}
+    assert_eq!(platform.texts()[0].1, "<word>");
+
+    let file = File {
+        id: "f".to_owned(),
+        name: "a.jpg".to_owned(),
+        bytes: None,
+    };
+    let message = Message {
+        text: "see".to_owned(),
+        file: Some(file),
+        ..Message::default()
+    };
+    drop(platform.arrive_as("2", What::Message(message)));
+    bot.turn(&scene.stop);
+    let (ticket, path) = platform.script().fetched.pop().unwrap();
+    assert!(
+        path.starts_with("/media/received/42") && path.to_string_lossy().ends_with("-a.jpg"),
+        "{path:?}"
+    );
+    platform.settle(
+        ticket,
+        Outcome::Fetched {
+            path: path.clone(),
+            bytes: 5,
+        },
+    );
+    bot.turn(&scene.stop);
+    let said = scene.said();
+    let told = said
+        .iter()
+        .rfind(|envelope| envelope.name == "message_received")
+        .unwrap();
+    assert_eq!((told.kind, told.to.as_str()), (Kind::Command, "desk"));
+    assert_eq!(
+        (&told.payload["text"], &told.payload["file"]),
+        (&json!("see"), &json!(path))
+    );
+    let now = clock::stamp();
+    let answer = told.response(new_id(now), now).with_payload(json!({"text": "nice"}));
+    scene.post(&[answer]);
+    bot.turn(&scene.stop);
+    let [(ticket, text)] = platform.texts().try_into().unwrap();
+    assert_eq!(text, "nice");
+    platform.accept(ticket);
+    bot.turn(&scene.stop);
+    assert_eq!(scene.inbox.counts().unwrap(), Counts::default());
+}
+
+#[test]
+fn who_is_gone_and_who_is_back_is_told() {
+    let (scene, mut bot, platform) = scripted(Brief::default());
+    platform.connected();
+    drop(platform.arrive_as("1", What::Kicked));
+    drop(platform.arrive_as("2", What::Joined));
     bot.begin().unwrap();
     scene.said();
-    assert!(bot.begin().is_err());
-    assert_eq!(scene.names_said(), ["connection_failed"]);
+    bot.turn(&scene.stop);
+    let target = json!({"target": "42"});
+    let told = |name: &str| (Kind::Event, name.to_owned(), target.clone());
+    assert_eq!(scene.said_in_short(), [told("kicked"), told("joined")]);
 }
 
 #[test]
@@ -331,7 +688,7 @@ fn what_cannot_be_obeyed_is_refused_with_the_reason() {
     for ((error, asked), part) in said.iter().zip(&asked).zip([
         "unknown command \"nonsense\"; known are ",
         "text must be a string",
-        "no chat \"other\"",
+        "bad_request: no chat \"other\"",
     ]) {
         assert_eq!((error.kind, &error.name), (Kind::Error, &asked.name));
         assert_eq!(error.correlation_id.as_ref(), Some(&asked.id));
@@ -605,7 +962,10 @@ fn the_example_bots_can_be_loaded_and_played() {
     for document in read_bots(&folder, &Settings::new()).unwrap() {
         let bot = bot_spec(&document.id, &[&document.settings, &Settings::new()]).unwrap();
         if bot.is_built_in() {
-            assert!(platform::open(bot.platform.word()).is_ok(), "{}", bot.id);
+            let dir = tempfile::tempdir().unwrap();
+            let waker = Watch::new(&Mailbox::new(dir.path().to_owned())).waker();
+            let opened = platform::open(bot.platform.word(), &Brief::default(), waker);
+            assert!(opened.is_ok(), "{}", bot.id);
         }
         if bot.enabled {
             assert!(

@@ -24,7 +24,7 @@ use super::mailbox::Mailbox;
 use super::name::FileName;
 use super::progress::{Mark, Progress, has_progress, is_progress};
 use super::scan::{Entry, pick};
-use crate::model::message::Envelope;
+use crate::model::message::{Envelope, PRIORITY_CONTROL};
 use crate::model::units::Stamp;
 
 /// What an inbox has for its reader.
@@ -141,6 +141,29 @@ impl Consumer {
                 Err(ReadError::Failed(error)) => return Err(error),
             }
         }
+    }
+
+    /// The next envelope that its sender has posted as urgent (priority 0), for a reader that has no room for anything
+    /// else; None when there is none.
+    pub fn receive_urgent(&mut self, now: Stamp) -> Result<Option<Received>> {
+        for entry in self.inbox.scan()? {
+            if entry.priority() > PRIORITY_CONTROL {
+                break;
+            }
+            self.backlog.retain(|known| known.name() != entry.name());
+            let Some(claimed) = self.inbox.claim(&entry, &self.claimant)? else {
+                continue;
+            };
+            let name = base_name(&claimed);
+            // One that cannot be read has time until it is found in its turn by whoever recovers this run.
+            if let Ok(envelopes) = claimed.read(&self.defaults(now)) {
+                self.take_up(&claimed, name, envelopes, &Progress::default());
+                // Before what was claimed earlier.
+                self.open.rotate_right(1);
+                return self.receive(now);
+            }
+        }
+        Ok(None)
     }
 
     /// The first envelope of what was claimed, and taken up again, that is not answered: the one that this run has in

@@ -5,7 +5,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use crate::model::bot::BotSpec;
-use crate::run::brief::{BRIEF, Brief};
+use crate::model::units::show_size;
+use crate::run::brief::{BRIEF, BRIEF_BYTES_MAX, Brief};
 use crate::run::orders::{LogOrders, MediaOrders, NotifyOrders, ORDERS_VERSION, Orders};
 
 use super::environment::{self, Secrets};
@@ -52,7 +53,15 @@ impl ProcessHost {
             &identity,
         );
         if spec.is_built_in() {
-            env.insert(BRIEF.to_owned(), brief(spec, media).to_text());
+            let brief = brief(spec, media).to_text();
+            if brief.len() > BRIEF_BYTES_MAX {
+                return Err(format!(
+                    "commands: they are {} long together, at most {} can be told to a bot: make them shorter, or programs",
+                    show_size(brief.len() as u64),
+                    show_size(BRIEF_BYTES_MAX as u64)
+                ));
+            }
+            env.insert(BRIEF.to_owned(), brief);
         }
         Ok(env)
     }
@@ -123,8 +132,13 @@ impl ProcessHost {
 }
 
 /// What a built-in bot is told of its settings.
-fn brief(_spec: &BotSpec, media: PathBuf) -> Brief {
-    Brief { media }
+pub(super) fn brief(spec: &BotSpec, media: PathBuf) -> Brief {
+    Brief {
+        media,
+        media_max_file: spec.media.max_file,
+        chat: spec.chat.clone(),
+        telegram: spec.telegram.clone(),
+    }
 }
 
 /// What the bot's `env_file` says now.

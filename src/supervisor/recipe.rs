@@ -27,6 +27,15 @@ const KEYS: [&str; 9] = [
     "token_env",
     "weight",
 ];
+/// Likewise, of a built-in bot alone: it is told them at its start.
+const TOLD: [&str; 6] = [
+    "allowed_users",
+    "commands",
+    "prefixes",
+    "strangers",
+    "telegram.",
+    "whatsapp.",
+];
 const FAMILIES: [&str; 5] = ["credentials.", "kernel.", "log.", "media.", "stop."];
 /// Enough of the digest that no two recipes of one bot are alike.
 const DIGITS: usize = 32;
@@ -34,6 +43,13 @@ const DIGITS: usize = 32;
 /// The name of these settings, this token and these fields; what stands first comes before what follows.
 pub(super) fn recipe(layers: &[&Settings], token: Option<&Secret>, fields: &Fields) -> String {
     let mut written: BTreeMap<String, String> = BTreeMap::new();
+    let is_built_in = layers.iter().all(|layer| layer.get("command").is_none());
+    let is_told = |key: &str| {
+        is_built_in
+            && TOLD
+                .iter()
+                .any(|told| key == *told || told.ends_with('.') && key.starts_with(told))
+    };
     for (key, value) in layers.iter().rev().flat_map(|layer| layer.iter()) {
         match value {
             Value::Object(variables) if key == "env" => {
@@ -42,7 +58,7 @@ pub(super) fn recipe(layers: &[&Settings], token: Option<&Secret>, fields: &Fiel
                     .map(|(name, value)| (format!("env.{name}"), value.to_string()));
                 written.extend(named);
             }
-            value if KEYS.contains(&key) || FAMILIES.iter().any(|family| key.starts_with(family)) => {
+            value if KEYS.contains(&key) || is_told(key) || FAMILIES.iter().any(|family| key.starts_with(family)) => {
                 written.insert(key.to_owned(), value.to_string());
             }
             _ => {}

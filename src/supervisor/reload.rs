@@ -1,6 +1,7 @@
 //! Takes over what the store says: which bots there are, how they are to run, and what is wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use crate::model::bot::{BotId, BotSpec, Platform, Wanted};
 use crate::model::judging::{Docket, Signs};
@@ -209,9 +210,9 @@ fn policy_of(configured: &Configured) -> Policy {
 
 fn unsupported(spec: &BotSpec) -> Option<String> {
     match spec.platform {
-        Platform::Loopback | Platform::None => None,
+        Platform::Loopback | Platform::None | Platform::Telegram => None,
         _ if !spec.is_built_in() => None,
-        Platform::Telegram | Platform::WhatsappCloud | Platform::Discord | Platform::Whatsapp => {
+        Platform::WhatsappCloud | Platform::Discord | Platform::Whatsapp => {
             Some(format!("platform {} is not built in yet", spec.platform.word()))
         }
     }
@@ -256,5 +257,6 @@ fn runs_alike(old: &BotSpec, new: &BotSpec) -> bool {
             kernel,
         )
     };
-    launched(old) == launched(new)
+    let told = |spec: &BotSpec| spec.is_built_in().then(|| super::launch::brief(spec, PathBuf::new()));
+    launched(old) == launched(new) && told(old) == told(new)
 }

@@ -60,9 +60,8 @@ fn policy(dice: &mut Dice) -> Policy {
             probes: Vec::new(),
             errors_pattern: None,
             judging: crate::model::judging::JudgingPolicy::default(),
-            telegram: crate::model::telegram::TelegramPolicy {
-                api_root: String::new(),
-            },
+            telegram: crate::model::telegram::TelegramPolicy::default(),
+            chat: crate::model::chat::ChatPolicy::default(),
             limits: Limits::default(),
             kernel: crate::model::kernel::KernelPolicy::default(),
             log: LogPolicy { max_size: 1, keep: 1 },

@@ -214,16 +214,18 @@ fn a_token_that_cannot_be_read_or_is_none_creates_nothing() {
 }
 
 #[test]
-fn a_token_of_telegrams_shape_without_a_command_makes_a_held_telegram_bot() {
+fn a_token_of_telegrams_shape_without_a_command_makes_a_telegram_bot_that_waits_for_its_platform() {
     let home = Home::new();
+    // Nobody answers there.
     home.ok(&["bot", "create", "shop", "--token", "123:abc"]);
-    home.run(&["start"])
-        .code(1)
-        .says(&["platform telegram is not built in yet"]);
+    home.ok(&["start"]);
     let bot = home.bot("shop");
-    assert_eq!((&bot["platform"], &bot["state"]), (&json!("telegram"), &json!("held")));
-    assert_eq!(bot["reason"], "platform telegram is not built in yet");
-    home.run(&["status"]).code(1);
+    assert_eq!(
+        (&bot["platform"], &bot["state"]),
+        (&json!("telegram"), &json!("running"))
+    );
+    assert_eq!(bot["connected"], false);
+    home.wait_log("shop", "not connected to telegram: cannot reach the Bot API");
 }
 
 #[test]

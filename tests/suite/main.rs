@@ -19,6 +19,8 @@ mod credentials;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod doubles;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod harness;
@@ -56,6 +58,8 @@ mod shim;
 mod spool;
 #[cfg(test)]
 mod supervise;
+#[cfg(test)]
+mod telegram;
 #[cfg(test)]
 mod up;
 #[cfg(test)]

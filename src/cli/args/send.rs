@@ -8,7 +8,7 @@ use super::values::{self, PayloadArg};
 use crate::model::units::parse_duration;
 
 #[derive(Clone, Debug, Args)]
-#[command(group = ArgGroup::new("content").args(["name", "text", "ndjson", "all"]).required(true))]
+#[command(group = ArgGroup::new("content").args(["name", "text", "photo", "document", "ndjson", "all"]).multiple(true).required(true))]
 pub struct Send {
     /// Bot that gets it
     #[arg(value_name = "BOT")]
@@ -21,16 +21,28 @@ pub struct Send {
     #[arg(long, value_name = "TEXT", conflicts_with = "name", allow_hyphen_values = true)]
     pub text: Option<String>,
 
+    /// Chat that it goes to, as the bot's platform numbers it
+    #[arg(long, value_name = "CHAT", conflicts_with_all = ["name", "all"], allow_hyphen_values = true)]
+    pub to: Option<String>,
+
+    /// Send this photo, a path, an address or the platform's number of it; --text is its caption
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "document"])]
+    pub photo: Option<String>,
+
+    /// Send this file, likewise
+    #[arg(long, value_name = "FILE", conflicts_with = "name")]
+    pub document: Option<String>,
+
     /// Content of the command, a JSON object; - reads it from stdin
-    #[arg(long, value_name = "JSON", conflicts_with = "text", allow_hyphen_values = true)]
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["text", "photo", "document"], allow_hyphen_values = true)]
     pub json: Option<PayloadArg>,
 
     /// Read many messages from stdin, one JSON object on each line
-    #[arg(long, conflicts_with_all = ["name", "text", "json"])]
+    #[arg(long, conflicts_with_all = ["name", "text", "json", "to", "photo", "document"])]
     pub ndjson: bool,
 
     /// Send the command to every bot
-    #[arg(long, conflicts_with_all = ["name", "text", "ndjson", "wait"])]
+    #[arg(long, conflicts_with_all = ["name", "text", "photo", "document", "ndjson", "wait"])]
     pub all: bool,
 
     /// How urgent it is: 0 (most) to 9

@@ -74,6 +74,46 @@ pub(super) fn read_names(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Opt
     (faults.len() == known).then_some(Value::Array(names))
 }
 
+/// Texts that are compared with words of a chat.
+pub(super) fn read_texts(key: &str, what: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value> {
+    // One entry may stand alone, several in one text as `bot set` takes them.
+    let split: Vec<Node>;
+    let items = match &node.shape {
+        Shape::Null => return None,
+        Shape::List(items) => items.as_slice(),
+        Shape::Scalar(text) => {
+            split = text.split(',').map(|part| Node::scalar(part.trim())).collect();
+            split.as_slice()
+        }
+        Shape::Map(_) => {
+            faults.push(Fault::at(
+                node.place,
+                format!("{key}: write a list, each entry a {what}"),
+            ));
+            return None;
+        }
+    };
+    let known = faults.len();
+    let mut texts = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        match &item.shape {
+            Shape::Scalar(text) if is_short_word(text) => texts.push(Value::from(text.as_str())),
+            _ => {
+                let why = format!(
+                    "{key}: entry {} is not a {what}: write 1 to 64 characters without spaces",
+                    index + 1
+                );
+                faults.push(Fault::at(item.place, why));
+            }
+        }
+    }
+    (faults.len() == known && !texts.is_empty()).then_some(Value::Array(texts))
+}
+
+fn is_short_word(text: &str) -> bool {
+    (1..=64).contains(&text.chars().count()) && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
 pub(super) fn read_senders(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Value> {
     let Shape::List(items) = &node.shape else {
         if node.shape != Shape::Null {

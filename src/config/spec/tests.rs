@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::blocking::BlockingPolicy;
 use crate::model::bot::{ReadyPolicy, ReadyWhen, RestartPolicy, RestartWhen, StopPolicy};
+use crate::model::chat::{Action, ChatPolicy};
 use crate::model::judging::{JudgingPolicy, Mode};
 use crate::model::kernel::{GroupWhen, KernelPolicy};
 use crate::model::queue::{Durability, QueuePolicy};
@@ -86,9 +87,8 @@ fn nothing_written_is_the_built_in_loopback_bot() {
             kicked: None,
         },
         judging: JudgingPolicy::default(),
-        telegram: TelegramPolicy {
-            api_root: "https://api.telegram.org".into(),
-        },
+        telegram: TelegramPolicy::default(),
+        chat: ChatPolicy::default(),
         media: MediaPolicy::default(),
     };
     assert_eq!(spec(&["{}"]), Ok(expected.clone()));
@@ -115,6 +115,8 @@ fn every_key_reaches_its_field() {
         "queue.max_messages":5,"queue.max_bytes":"8KiB","queue.max_message":"1KiB","queue.retry_delay":"13s",
         "queue.max_retry_delay":"14s","queue.max_crashes":4,"queue.dedup_window":"15s","queue.durability":"each",
         "judge":"off","errors.classes":[{"exit":9,"class":"banned"}],"telegram.api_root":"http://127.0.0.1:8081",
+        "telegram.parse_mode":"HTML","telegram.poll_timeout":"29s","prefixes":["!"],"allowed_users":["7","@ann"],"strangers":"no",
+        "commands":{"hours":{"reply":"10 to 18"}},"media.max_file":"3MiB","media.quota":"5GiB",
         "probes":{"api":{"tcp":"8080","period":"9s"}},"errors.pattern":"E[0-9]",
         "accept_from":["desk","*"],"media.dir":"/m","media.clean_on_start":true}"#;
     let written = Settings::from_json(own).unwrap();
@@ -138,6 +140,17 @@ fn every_key_reaches_its_field() {
     );
     assert_eq!((spec.judging.mode, spec.judging.own.len()), (Mode::Off, 1));
     assert_eq!(spec.telegram.api_root, "http://127.0.0.1:8081");
+    assert_eq!(
+        (spec.telegram.parse_mode.as_deref(), spec.telegram.poll_timeout),
+        (Some("HTML"), seconds(29))
+    );
+    assert_eq!(
+        (spec.chat.prefixes.concat(), spec.chat.allowed_users.concat()),
+        ("!".into(), "7@ann".into())
+    );
+    assert_eq!(spec.chat.others.as_deref(), Some("no"));
+    assert_eq!(spec.chat.commands["hours"].action, Action::Reply("10 to 18".into()));
+    assert_eq!((spec.media.max_file, spec.media.quota), (3 << 20, Some(5 << 30)));
     assert!(!spec.enabled);
     let restart = RestartPolicy {
         when: RestartWhen::OnFailure,

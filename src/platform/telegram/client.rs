@@ -1,12 +1,13 @@
 //! Calls of the Bot API: a method and its parameters out, the result or the kind of refusal back. One call is one
 //! request; whoever calls decides whether and when to repeat it.
 
+use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::model::bot::Secret;
-use crate::platform::http::{Answer, Http};
+use crate::platform::http::{Answer, Http, why};
 
 /// How long the API may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,6 +72,44 @@ impl Client {
             Ok(answer) => self.understand(&answer),
             Err(error) => Err(Fault::Unreachable(self.masked(&error.0))),
         }
+    }
+
+    /// Writes a file that `getFile` has named to `to` and returns its length; at most `bytes_max` of it.
+    pub fn download(&self, path: &str, to: &mut dyn Write, bytes_max: u64, timeout: Duration) -> Result<u64, Fault> {
+        let root = self.base.reveal();
+        let root = root
+            .strip_suffix(&format!("/bot{}", self.token.reveal()))
+            .unwrap_or(root);
+        let url = Secret::new(format!("{root}/file/bot{}/{path}", self.token.reveal()));
+        let unreachable = |why: &str| Fault::Unreachable(self.masked(why));
+        let request = self.http.agent().get(url.reveal());
+        let asked = request.config().timeout_global(Some(timeout)).build().call();
+        let mut answer = asked.map_err(|error| unreachable(&why(&error)))?;
+        match answer.status().as_u16() {
+            200 => {}
+            code @ 400..500 => {
+                let text = format!("the file cannot be fetched: HTTP {code}");
+                let migrated_to = None;
+                return Err(Fault::Refused {
+                    code,
+                    text,
+                    migrated_to,
+                });
+            }
+            code => return Err(unreachable(&format!("HTTP {code}"))),
+        }
+        // One byte more than is allowed, to see that there is more.
+        let mut bounded = answer.body_mut().as_reader().take(bytes_max + 1);
+        let bytes = io::copy(&mut bounded, to).map_err(|error| unreachable(&error.to_string()))?;
+        if bytes > bytes_max {
+            let text = format!("the file is longer than {bytes_max} bytes");
+            return Err(Fault::Refused {
+                code: 413,
+                text,
+                migrated_to: None,
+            });
+        }
+        Ok(bytes)
     }
 
     fn understand(&self, answer: &Answer) -> Result<Value, Fault> {

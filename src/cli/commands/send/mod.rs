@@ -3,6 +3,7 @@
 mod stream;
 
 use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -80,8 +81,8 @@ fn broadcast(client: &Client, send: &Send) -> Result<Exit, Failure> {
 }
 
 fn message(bot: &BotId, send: &Send, name: Option<&str>) -> Result<Envelope, Failure> {
-    let (name, payload) = match (&send.text, name) {
-        (Some(text), _) => ("send_message", json!({"text": text})),
+    let (name, payload) = match (for_chat(send)?, name) {
+        (Some(payload), _) => ("send_message", payload),
         (None, Some(name)) => (name, content(send.json.as_ref())?),
         (None, None) => {
             let what = "say what to send: the NAME of a command, --text TEXT, or - to read many messages from stdin";
@@ -96,6 +97,45 @@ fn message(bot: &BotId, send: &Send, name: Option<&str>) -> Result<Envelope, Fai
     envelope.dedup_key.clone_from(&send.dedup_key);
     envelope.order_key.clone_from(&send.order_key);
     Ok(envelope)
+}
+
+/// What the flags say of a message for a chat; None where they say nothing of one.
+fn for_chat(send: &Send) -> Result<Option<Value>, Failure> {
+    let file = match (&send.photo, &send.document) {
+        (Some(photo), _) => Some(("photo", source(photo)?)),
+        (None, Some(document)) => Some(("document", source(document)?)),
+        (None, None) => None,
+    };
+    let mut payload = match (file, &send.text) {
+        (Some((field, source)), caption) => json!({ field: source, "caption": caption }),
+        (None, Some(text)) => json!({"text": text}),
+        (None, None) if send.to.is_some() => {
+            let what = "--to: say what to send: --text TEXT, --photo FILE or --document FILE";
+            return Err(Failure::Usage(what.to_owned()));
+        }
+        (None, None) => return Ok(None),
+    };
+    if let Some(chat) = &send.to {
+        payload["chat"] = chat.as_str().into();
+    }
+    Ok(Some(payload))
+}
+
+/// A file of this host by its full path, as the bot may have another working directory; an address or a number of the
+/// platform's as it is.
+fn source(text: &str) -> Result<String, Failure> {
+    let path = Path::new(text);
+    let is_path = text.contains('/') && !text.starts_with("http://") && !text.starts_with("https://");
+    if !is_path && !path.exists() {
+        return Ok(text.to_owned());
+    }
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() => {}
+        Ok(_) => return Err(Failure::Usage(format!("{text}: not a file that can be sent"))),
+        Err(error) => return Err(Failure::Usage(format!("{text}: {error}"))),
+    }
+    let full = std::path::absolute(path).map_err(Failure::io("find"))?;
+    Ok(full.to_string_lossy().into_owned())
 }
 
 fn content(json: Option<&PayloadArg>) -> Result<Value, Failure> {
