@@ -36,6 +36,10 @@ const HEARTBEAT_S = 10;
 const SIGNAL_S = 0.5;
 
 const VARIABLES = ["BOT_ID", "MULTIBOT_RUN_ID", "MULTIBOT_INBOX", "MULTIBOT_OUTBOX", "MULTIBOT_HEARTBEAT"];
+const ADMIN_COMMANDS = ["admin", "refresh", "setperm", "removeperm", "listperms", "relogin"];
+const CONTROL = [
+  "shutdown", "status_request", "refresh_admins", "refresh_permissions", "refresh_blocklist", "refresh_credentials",
+];
 const KINDS = ["command", "response", "event", "heartbeat", "error"];
 const BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const ULID = /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/;
@@ -270,7 +274,7 @@ function givenBackIn(found) {
 
 /** The supervisor's word to one run: the next one has no use for it. */
 function isForOneRun({ name, kind, from = "supervisor" }) {
-  return ["shutdown", "status_request"].includes(name) && kind === "command" && from === "supervisor";
+  return CONTROL.includes(name) && kind === "command" && from === "supervisor";
 }
 
 /** A claimed file: its envelopes, and what became of each. The truth about that is `.acked` beside it. */
@@ -412,6 +416,8 @@ class Client {
       this._born = Number([...this.runId.slice(0, 10)].reduce(digit, 0n)) / 1000;
     }
     this._message = null;
+    this._admins = new Set();
+    this._permissions = new Map();
     this._files = null;
     // Files of which something waits for the supervisor, and what may not be overtaken.
     this._waiting = [];
@@ -639,7 +645,7 @@ class Client {
       } else if (isControl && envelope.name === "shutdown") {
         // However late: a bot that must end has to know.
         return envelope;
-      } else if (isControl && isExpired) {
+      } else if (isControl && (isExpired || this._learn(envelope))) {
         file.ack(envelope.id);
       } else if (isExpired) {
         this._refuse(file, envelope, { message: `expired at ${expires}`, permanent: true });
@@ -650,6 +656,32 @@ class Client {
       }
     }
     return null;
+  }
+
+  /** Takes over a list of the supervisor's; whether this was one. */
+  _learn({ name, payload = {} }) {
+    if (name === "refresh_admins") {
+      this._admins = new Set((payload.admins ?? []).map(String));
+    } else if (name === "refresh_permissions") {
+      this._permissions = new Map(Object.entries(payload.permissions ?? {}));
+    } else {
+      return name === "refresh_blocklist";
+    }
+    return true;
+  }
+
+  /** Whether this user, by the id that the platform gives, is an admin of all bots of this home. */
+  isAdmin(user) {
+    return this._admins.has(String(user));
+  }
+
+  /**
+   * Whether this user may use this chat command; `fallback` ("user" or "admin") is whose it is where nobody has said
+   * otherwise.
+   */
+  allowed(command, user, fallback = "user") {
+    const level = ADMIN_COMMANDS.includes(command) ? "admin" : this._permissions.get(command) ?? fallback;
+    return level === "user" || this.isAdmin(user);
   }
 
   /**
@@ -806,6 +838,19 @@ class Client {
     }
   }
 
+  async _reconnect(restart) {
+    this.event("disconnected");
+    let said;
+    try {
+      said = await restart();
+    } catch (error) {
+      this.event("connection_failed", { message: String(error?.message ?? error) });
+      throw error;
+    }
+    this.event("connected");
+    return said ?? { connected: true };
+  }
+
   async _handle(message, handlers, { onShutdown, onRestartConnection, onResponse, status }) {
     const isCommand = message.kind === "command";
     if (isCommand && message.name === "status_request") {
@@ -817,7 +862,7 @@ class Client {
       this.stop();
       await onShutdown?.(message.payload.mode ?? "graceful", message.payload.deadline ?? null);
     } else if (isCommand && message.name === "restart_connection" && onRestartConnection) {
-      await this._run(message, () => onRestartConnection());
+      await this._run(message, () => this._reconnect(onRestartConnection));
     } else if (handlers.has(message.name)) {
       await this._run(message, handlers.get(message.name));
     } else if (!isCommand && message.correlationId && onResponse) {

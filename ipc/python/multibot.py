@@ -48,6 +48,10 @@ POLL_S = 1.0
 HEARTBEAT_S = 10.0
 
 _VARIABLES = ("BOT_ID", "MULTIBOT_RUN_ID", "MULTIBOT_INBOX", "MULTIBOT_OUTBOX", "MULTIBOT_HEARTBEAT")
+_ADMIN_COMMANDS = ("admin", "refresh", "setperm", "removeperm", "listperms", "relogin")
+_CONTROL = (
+    "shutdown", "status_request", "refresh_admins", "refresh_permissions", "refresh_blocklist", "refresh_credentials",
+)
 _KINDS = ("command", "response", "event", "heartbeat", "error")
 _BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _OWN_NAME = re.compile(r"([0-9])-([0-9]{17})-([0-7][0-9A-HJKMNP-TV-Z]{25})\.([1-9][0-9]*)\.ndjson")
@@ -454,6 +458,8 @@ class _Core:
             self._born = _number(self.run_id[:10]) / 1000
         self._lock = threading.RLock()
         self._message = None
+        self._admins = frozenset()
+        self._permissions = {}
         self._files = None
         # Files of which something waits for the supervisor, and what may not be overtaken.
         self._waiting = []
@@ -611,7 +617,7 @@ class _Core:
             elif is_control and envelope["name"] == "shutdown":
                 # However late: a bot that must end has to know.
                 return envelope
-            elif is_control and is_expired:
+            elif is_control and (is_expired or self._learn(envelope)):
                 file.ack(envelope["id"])
             elif is_expired:
                 self._refuse(file, envelope, {"message": "expired at " + expires_at, "permanent": True})
@@ -620,6 +626,27 @@ class _Core:
             else:
                 return envelope
         return None
+
+    def _learn(self, envelope):
+        """Takes over a list of the supervisor's; whether this was one."""
+        payload = envelope.get("payload", {})
+        if envelope["name"] == "refresh_admins":
+            self._admins = frozenset(str(user) for user in payload.get("admins", ()))
+        elif envelope["name"] == "refresh_permissions":
+            self._permissions = dict(payload.get("permissions", {}))
+        else:
+            return envelope["name"] == "refresh_blocklist"
+        return True
+
+    def is_admin(self, user):
+        """Whether this user, by the id that the platform gives, is an admin of all bots of this home."""
+        return str(user) in self._admins
+
+    def allowed(self, command, user, default="user"):
+        """Whether this user may use this chat command; `default` ("user" or "admin") is whose it is where nobody has
+        said otherwise."""
+        level = "admin" if command in _ADMIN_COMMANDS else self._permissions.get(command, default)
+        return level == "user" or self.is_admin(user)
 
     def _must_wait(self, file, envelope):
         """Whether an earlier message of its order key was given back. A later one is none of its business: two
@@ -763,7 +790,7 @@ def _given_back_in(names):
 
 def _is_for_one_run(envelope):
     """The supervisor's word to one run: the next one has no use for it."""
-    is_control = envelope["name"] in ("shutdown", "status_request") and envelope["kind"] == "command"
+    is_control = envelope["name"] in _CONTROL and envelope["kind"] == "command"
     return is_control and envelope.get("from", "supervisor") == "supervisor"
 
 
@@ -786,7 +813,7 @@ async def _handle(client, message, handlers, hooks):
         client.stop()
         await _farewell(hooks, message.payload.get("mode", "graceful"), message.payload.get("deadline"))
     elif is_command and message.name == "restart_connection" and hooks["restart_connection"]:
-        await _run(client, message, lambda _: hooks["restart_connection"]())
+        await _run(client, message, lambda _: _reconnect(client, hooks["restart_connection"]))
     elif message.name in handlers:
         await _run(client, message, handlers[message.name])
     elif not is_command and message.correlation_id and hooks["response"]:
@@ -836,6 +863,17 @@ async def _status(client, hooks):
     if hooks["status"]:
         payload.update(await _given(hooks["status"]()) or {})
     return payload
+
+
+async def _reconnect(client, restart):
+    await _given(client.event("disconnected"))
+    try:
+        said = await _given(restart())
+    except Exception as error:
+        await _given(client.event("connection_failed", {"message": str(error)}))
+        raise
+    await _given(client.event("connected"))
+    return {"connected": True} if said is None else said
 
 
 async def _farewell(hooks, mode, deadline):
@@ -979,6 +1017,12 @@ class AsyncClient:
     @property
     def run_id(self):
         return self._core.run_id
+
+    def is_admin(self, user):
+        return self._core.is_admin(user)
+
+    def allowed(self, command, user, default="user"):
+        return self._core.allowed(command, user, default)
 
     async def _do(self, function, *arguments):
         return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)

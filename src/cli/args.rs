@@ -10,6 +10,7 @@ mod bot;
 mod credentials;
 mod history;
 mod ipc;
+mod people;
 mod queue;
 mod send;
 mod values;
@@ -22,6 +23,7 @@ pub use credentials::{
 };
 pub use history::{Check, Events, Metrics};
 pub use ipc::IpcVerb;
+pub use people::{AdminVerb, PermissionVerb};
 pub use queue::{Picked, Queue, QueueVerb};
 pub use send::Send;
 pub(crate) use values::payload;
@@ -169,6 +171,31 @@ pub enum Verb {
         after_long_help = examples::text("blocklist")
     )]
     Blocklist(BlocklistVerb),
+
+    /// Say who is an admin in the chats of all bots
+    ///
+    /// Admins may use every command of every bot, those for admins alone included: ?admin ?refresh ?setperm ?removeperm
+    /// ?listperms ?relogin. They are known by the number that their platform gives them, so a new name changes nothing.
+    /// All running bots are told at once.
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        subcommand_value_name = "COMMAND",
+        after_long_help = examples::text("admin")
+    )]
+    Admin(AdminVerb),
+
+    /// Say who may use a command in the chats of all bots
+    ///
+    /// Without a permission a command is for everybody, or for whom the bot's settings say (see COMMANDS in
+    /// multibot-bot(5)). All running bots are told at once.
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        subcommand_value_name = "COMMAND",
+        after_long_help = examples::text("permission")
+    )]
+    Permission(PermissionVerb),
 
     /// Keep what bots must have and nobody may see: tokens, keys, secrets
     ///

@@ -3,6 +3,7 @@
 mod blocklist;
 mod credentials;
 mod ipc;
+mod people;
 
 use std::fmt::Write;
 
@@ -32,6 +33,7 @@ fn all() -> impl Iterator<Item = &'static (&'static str, &'static [Example])> {
         .chain(blocklist::TABLE)
         .chain(credentials::TABLE)
         .chain(ipc::TABLE)
+        .chain(people::TABLE)
 }
 
 /// The same as they stand below the help.

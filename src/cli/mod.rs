@@ -98,6 +98,8 @@ fn run(mut cli: Cli) -> Result<Exit, Failure> {
         Verb::Status(status) => commands::status::run(&client, &status),
         Verb::List(list) => commands::list::run(&client, &list),
         Verb::Bot(verb) => commands::bot::run(&client, verb),
+        Verb::Admin(verb) => commands::people::admin(&client, &verb),
+        Verb::Permission(verb) => commands::people::permission(&client, &verb),
         Verb::Blocklist(verb) => commands::blocklist::run(&client, &verb),
         Verb::Credentials(verb) => commands::credentials::run(&client, &verb),
         Verb::Apply(apply) => commands::apply::run(&client, &apply),

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use super::units::Stamp;
 
+/// The command that tells a built-in bot which targets it must leave alone: `{"targets":[target]}`, all of them.
+pub const REFRESH_BLOCKLIST: &str = "refresh_blocklist";
+
 /// How a bot's targets are blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockingPolicy {

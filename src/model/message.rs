@@ -105,7 +105,15 @@ impl Envelope {
 
     /// Whether this is the supervisor's word to one run: the next one has no use for it.
     pub fn is_for_one_run(&self) -> bool {
-        let is_control = self.name == "shutdown" || self.name == "status_request";
+        let is_control = matches!(
+            self.name.as_str(),
+            "shutdown"
+                | "status_request"
+                | "refresh_admins"
+                | "refresh_permissions"
+                | "refresh_blocklist"
+                | "refresh_credentials"
+        );
         self.kind == Kind::Command && self.from == "supervisor" && is_control
     }
 

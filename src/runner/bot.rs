@@ -9,7 +9,7 @@ mod chat;
 mod inbox;
 mod link;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
@@ -94,6 +94,8 @@ pub(super) struct Bot {
     /// Who asked for the connection that is being made.
     reconnects: Vec<Envelope>,
     people: People,
+    /// Targets that it must leave alone.
+    blocked: BTreeSet<String>,
     chats: Chats,
     tickets: HashMap<Ticket, Purpose>,
     last_ticket: Ticket,
@@ -137,6 +139,7 @@ impl Bot {
             link: Link::Opening,
             reconnects: Vec::new(),
             people: People::default(),
+            blocked: BTreeSet::new(),
             chats: Chats::default(),
             tickets: HashMap::new(),
             last_ticket: 0,

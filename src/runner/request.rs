@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::platform::{Content, Outgoing, Source};
+use crate::model::blocking::REFRESH_BLOCKLIST;
 use crate::model::message::Envelope;
-use crate::model::people::Level;
+use crate::model::people::{Level, REFRESH_ADMINS, REFRESH_PERMISSIONS};
 use crate::model::units::Stamp;
 
 /// A command that the bot knows.
@@ -24,6 +25,8 @@ pub(super) enum Request {
     Admins(BTreeSet<String>),
     /// Who may use which command from now on.
     Permissions(BTreeMap<String, Level>),
+    /// The targets that the bot must leave alone from now on.
+    Blocklist(BTreeSet<String>),
 }
 
 /// Why a command cannot be obeyed, in one line for its sender.
@@ -47,9 +50,17 @@ const RECONNECT: &str = "restart_connection";
 const SEND: &str = "send_message";
 const EDIT: &str = "edit_message";
 const ACTION: &str = "chat_action";
-const ADMINS: &str = "refresh_admins";
-const PERMISSIONS: &str = "refresh_permissions";
-const KNOWN: [&str; 8] = [ACTION, EDIT, ADMINS, PERMISSIONS, RECONNECT, SEND, SHUTDOWN, STATUS];
+const KNOWN: [&str; 9] = [
+    ACTION,
+    EDIT,
+    REFRESH_ADMINS,
+    REFRESH_BLOCKLIST,
+    REFRESH_PERMISSIONS,
+    RECONNECT,
+    SEND,
+    SHUTDOWN,
+    STATUS,
+];
 
 impl Request {
     /// Reads the command in this envelope.
@@ -68,14 +79,9 @@ impl Request {
                 outgoing(envelope, Content::Edit { message, text })
             }
             ACTION => outgoing(envelope, Content::Action(needed(envelope, "action")?)),
-            ADMINS => {
-                let admins = envelope.payload["admins"]
-                    .as_array()
-                    .ok_or_else(|| missing(envelope, "admins"))?;
-                let ids = admins.iter().filter_map(|id| id.as_str().map(str::to_owned));
-                Ok(Request::Admins(ids.collect()))
-            }
-            PERMISSIONS => {
+            REFRESH_ADMINS => texts(envelope, "admins").map(Request::Admins),
+            REFRESH_BLOCKLIST => texts(envelope, "targets").map(Request::Blocklist),
+            REFRESH_PERMISSIONS => {
                 let all = envelope.payload["permissions"].as_object();
                 let all = all.ok_or_else(|| missing(envelope, "permissions"))?;
                 let levels = all
@@ -129,6 +135,15 @@ fn outgoing(envelope: &Envelope, content: Content) -> Result<Request, Fault> {
         reply_to: text(envelope, "reply_to")?,
         parse_mode: text(envelope, "parse_mode")?,
     }))
+}
+
+/// A list of texts in the payload.
+fn texts(envelope: &Envelope, field: &'static str) -> Result<BTreeSet<String>, Fault> {
+    let list = envelope.payload[field]
+        .as_array()
+        .ok_or_else(|| missing(envelope, field))?;
+    let texts = list.iter().filter_map(|entry| entry.as_str().map(str::to_owned));
+    Ok(texts.collect())
 }
 
 fn needed(envelope: &Envelope, field: &'static str) -> Result<String, Fault> {
@@ -267,7 +282,7 @@ mod tests {
             (
                 "nonsense",
                 json!({}),
-                r#"unknown command "nonsense"; known are chat_action, edit_message, refresh_admins, refresh_permissions, restart_connection, send_message, shutdown, status_request"#,
+                r#"unknown command "nonsense"; known are chat_action, edit_message, refresh_admins, refresh_blocklist, refresh_permissions, restart_connection, send_message, shutdown, status_request"#,
             ),
             (
                 "send_message",
@@ -311,7 +326,8 @@ mod tests {
 
     #[test]
     fn every_known_name_is_known() {
-        let all = json!({"text": "a", "message": "1", "action": "typing", "admins": [], "permissions": {}});
+        let all =
+            json!({"text": "a", "message": "1", "action": "typing", "admins": [], "permissions": {}, "targets": []});
         for name in KNOWN {
             assert!(read(name, all.clone()).is_ok(), "{name}");
         }

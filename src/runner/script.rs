@@ -14,7 +14,9 @@ use super::identity::{self, Identity};
 use super::outbox::SUPERVISOR;
 use super::request::SHUTDOWN;
 use crate::clock;
+use crate::model::blocking::REFRESH_BLOCKLIST;
 use crate::model::message::{Envelope, Kind};
+use crate::model::people::{REFRESH_ADMINS, REFRESH_PERMISSIONS};
 use crate::spool::heartbeat::write_heartbeat;
 use crate::spool::{self, Consumer, Durability, Failure, Poster, Received, Watch, new_id};
 
@@ -50,6 +52,12 @@ fn count_path(identity: &Identity) -> PathBuf {
 fn counted(identity: &Identity) -> u64 {
     let count = fs::read_to_string(count_path(identity)).unwrap_or_default();
     count.parse().unwrap_or(0)
+}
+
+/// Whether this is a list that the supervisor tells: a script that wants it asks the command line.
+fn is_list(envelope: &Envelope) -> bool {
+    let lists = [REFRESH_ADMINS, REFRESH_PERMISSIONS, REFRESH_BLOCKLIST];
+    envelope.is_for_one_run() && lists.contains(&envelope.name.as_str())
 }
 
 impl Script {
@@ -137,7 +145,7 @@ impl Script {
     fn take(&mut self, tell: &impl Fn(&str)) -> Result<Option<Envelope>, Error> {
         while let Some(received) = self.inbox.receive(clock::stamp())? {
             match received {
-                Received::Message(envelope) if self.is_of_an_earlier_run(&envelope) => {
+                Received::Message(envelope) if self.is_of_an_earlier_run(&envelope) || is_list(&envelope) => {
                     self.inbox.ack(&envelope.id)?;
                 }
                 Received::Message(envelope) => return Ok(Some(envelope)),

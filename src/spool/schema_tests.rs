@@ -11,7 +11,7 @@ use crate::model::message::Kind;
 const README: &str = include_str!("../../ipc/README.md");
 
 /// Every schema, by the name of its file.
-const SCHEMAS: [(&str, &str); 8] = [
+const SCHEMAS: [(&str, &str); 10] = [
     ("envelope", include_str!("../../ipc/envelope.schema.json")),
     ("heartbeat", include_str!("../../ipc/heartbeat.schema.json")),
     ("shutdown", include_str!("../../ipc/shutdown.schema.json")),
@@ -20,6 +20,11 @@ const SCHEMAS: [(&str, &str); 8] = [
     ("ready", include_str!("../../ipc/ready.schema.json")),
     ("error", include_str!("../../ipc/error.schema.json")),
     ("send_message", include_str!("../../ipc/send_message.schema.json")),
+    ("refresh_admins", include_str!("../../ipc/refresh_admins.schema.json")),
+    (
+        "refresh_permissions",
+        include_str!("../../ipc/refresh_permissions.schema.json"),
+    ),
 ];
 
 fn schema(name: &str) -> Option<Value> {
@@ -40,6 +45,10 @@ fn fits(schema: &Value, value: &Value) -> bool {
                 Value::Array(types) => types.iter().any(|one| is_type(one, value)),
                 one => is_type(one, value),
             },
+            "anyOf" => wanted.as_array().unwrap().iter().any(|one| fits(one, value)),
+            "items" => value
+                .as_array()
+                .is_none_or(|items| items.iter().all(|item| fits(wanted, item))),
             "enum" => wanted.as_array().unwrap().contains(value),
             "pattern" => {
                 let pattern = Regex::new(wanted.as_str().unwrap()).unwrap();
@@ -199,7 +208,9 @@ fn a_payload_that_lacks_what_it_must_have_does_not_fit() {
         ("error", json!({"message": "m", "retry_after": -1})),
         ("error", json!({"message": "m", "permanent": "yes"})),
         ("send_message", json!({"text": 5})),
-        ("send_message", json!({"text": "hello", "chat": 5})),
+        ("send_message", json!({"text": "hello", "chat": true})),
+        ("refresh_admins", json!({"admins": [5]})),
+        ("refresh_permissions", json!({})),
         ("status_response", json!({"detail": []})),
         ("status_response", json!({"connected": "yes"})),
         ("status_response", json!({"uptime_s": -1})),

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, Params, Row};
 use super::error::explain;
 use super::file::{create_file, has_journal, immutable_uri, inspect};
 use super::schema::{self, Migration, Upgrade};
-use super::{Alerts, Audit, Blocklist, Bots, Credentials, Error, Events, Holds, Metrics};
+use super::{Alerts, Audit, Blocklist, Bots, Credentials, Error, Events, Holds, Metrics, People};
 use crate::model::bot::BotId;
 
 /// Two writers need milliseconds each; who waits longer than this has met a stuck program.
@@ -106,6 +106,11 @@ impl Store {
 
     pub fn blocklist(&self) -> Blocklist<'_> {
         Blocklist { store: self }
+    }
+
+    /// Who may do what in chats.
+    pub fn people(&self) -> People<'_> {
+        People { store: self }
     }
 
     pub fn holds(&self) -> Holds<'_> {

@@ -20,6 +20,7 @@ mod file;
 mod holds;
 mod metrics;
 mod passage;
+mod people;
 mod room;
 mod schema;
 
@@ -34,4 +35,5 @@ pub use events::{Events, Numbered, Period};
 pub use holds::Holds;
 pub use metrics::Metrics;
 pub use passage::Outlook;
+pub use people::{Admin, By, People, Refusal};
 pub use schema::{Upgrade, Version};

@@ -11,6 +11,7 @@ use super::kernel::is_net_outgrown;
 use super::ledger::Ledger;
 use super::machine::{Bot, Effect, Event, Phase, Policy, Stage as StopStage, StopMode};
 use super::news::News;
+use super::people::Telling;
 use super::recall::recall;
 use super::recipe::differs;
 use super::reload::placeholder;
@@ -47,6 +48,8 @@ impl<H: Host> Supervisor<H> {
         self.publish_now();
         self.host.flush();
         self.stage = Stage::Running;
+        // Nobody knows what they were told last, and by whom.
+        self.tell_everybody(Telling::All);
         self.resume();
         self.unread.insert(None);
         self.touch();

@@ -11,6 +11,7 @@ use crate::model::bot::{BotId, End, RunId, State};
 use crate::model::fact::Fact;
 use crate::model::limits::{LATE_WAKE, SPAWN_TIME_MAX};
 use crate::model::message::Envelope;
+use crate::model::people::People;
 use crate::model::units::{Moment, Stamp};
 use crate::store::BlockedTarget;
 
@@ -21,6 +22,7 @@ use super::leave::Parting;
 use super::machine::{Event, Phase, SpawnFailure, Stage as StopStage, StopMode};
 use super::measure::Tally;
 use super::news::{News, Pace, Trouble};
+use super::people::Telling;
 use super::snapshot::{self, Stage};
 
 /// The one owner of all bots.
@@ -34,6 +36,7 @@ pub struct Supervisor<H: Host> {
     pub(super) identity: snapshot::Supervisor,
     pub(super) blocked: (u64, u64),
     pub(super) blocklist: Vec<BlockedTarget>,
+    pub(super) people: People,
     /// When the first block ends.
     pub(super) unblock_at: Option<Moment>,
     /// Spawns that wait for their turn, so that many bots do not start in one instant.
@@ -88,6 +91,7 @@ impl<H: Host> Supervisor<H> {
             identity,
             blocked: (0, 0),
             blocklist: Vec::new(),
+            people: People::default(),
             unblock_at: None,
             launches: VecDeque::new(),
             next_launch_at: now,
@@ -416,6 +420,10 @@ impl<H: Host> Supervisor<H> {
         self.room_changed = true;
         self.blocked = (configuration.blocked, configuration.blocked_permanent);
         self.take_blocklist(configuration.blocklist.clone());
+        self.people = configuration.people.clone();
+        if self.stage == Stage::Running {
+            self.tell_everybody(Telling::News);
+        }
     }
 
     /// Restarts are off before the first stop signal goes out.

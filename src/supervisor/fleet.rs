@@ -120,6 +120,8 @@ pub struct Seen<P> {
     pub health: Health<P>,
     /// The word of its shutdown, withdrawn at its end: the next run must not take it for its own.
     pub shutdown: Vec<P>,
+    /// The lists that the run was told last, each with its file, which is taken back when it is unread.
+    pub told: BTreeMap<&'static str, (serde_json::Value, P)>,
     /// When a shim that has not reported is given up.
     pub spawn_by: Option<Moment>,
     /// A later recipe that the run does as well for.
@@ -182,6 +184,7 @@ impl<P> Default for Seen<P> {
             },
             health: Health::default(),
             shutdown: Vec::new(),
+            told: BTreeMap::new(),
             spawn_by: None,
             suits: None,
             note: None,

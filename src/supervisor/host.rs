@@ -10,11 +10,12 @@ use crate::model::fact::Fact;
 use crate::model::judging::Judgement;
 use crate::model::message::Envelope;
 use crate::model::metric::MetricRow;
+use crate::model::people::{Change, People};
 use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp};
 use crate::model::usage::Standing;
 use crate::spool::{Buried, RunEnd, Settled};
-use crate::store::BlockedTarget;
+use crate::store::{BlockedTarget, By};
 
 use super::capacity::Budget;
 use super::ledger::Ledger;
@@ -60,6 +61,7 @@ pub struct Configuration {
     pub blocked: u64,
     pub blocked_permanent: u64,
     pub blocklist: Vec<BlockedTarget>,
+    pub people: People,
 }
 
 /// What lies in a bot's mailboxes.
@@ -246,6 +248,12 @@ pub trait Host {
     ) -> Result<Option<TargetEntry>, String>;
     /// Forgets what has expired on the blocklist, and says what that was.
     fn sweep_blocklist(&mut self) -> Vec<(BotId, String)>;
+    /// Changes who may do what, and says in one line what is so now.
+    fn change_people(&mut self, change: &Change, by: &By) -> Result<String, String>;
+    /// Whether the store has this user among the admins.
+    fn is_admin(&mut self, user: &str) -> Result<bool, String>;
+    /// Remembers under which name a user was seen.
+    fn see_user(&mut self, bot: &BotId, user: &str, username: &str) -> Result<(), String>;
     /// Keeps why a bot was refused by its platform: from now on `load` says so, until an operator lets it go.
     fn hold(&mut self, bot: &BotId, judgement: &Judgement);
     /// The newest lines of a bot's log that were written since then.

@@ -18,6 +18,7 @@ use super::fleet::{Member, Speaks};
 use super::host::{Host, Mail};
 use super::leave::{Parting, Upgrade};
 use super::machine::{Event, Phase, StopMode, Then};
+use super::people::Telling;
 use super::routes::Outgoing;
 use super::snapshot::Stage;
 
@@ -105,9 +106,14 @@ impl<H: Host> Supervisor<H> {
         let Some(member) = self.fleet.get_mut(bot) else { return };
         self.tally.heard(bot, &envelope);
         let run = member.speaker().cloned();
+        let is_first = run.is_some() && !is_translated(&envelope) && member.seen.speaks == Speaks::Nothing;
         if run.is_some() && !is_translated(&envelope) {
             member.seen.speaks = member.seen.speaks.max(Speaks::Spool);
         }
+        if is_first && envelope.kind != Kind::Heartbeat {
+            self.tell_lists(bot, Telling::News);
+        }
+        let Some(member) = self.fleet.get_mut(bot) else { return };
         // Whose outbox it lay in is certain; what the envelope says of it is not.
         let envelope = Envelope {
             from: bot.to_string(),
@@ -120,6 +126,9 @@ impl<H: Host> Supervisor<H> {
             // A bot need not say whom it answers: the command's id tells.
             Kind::Response if envelope.correlation_id.as_deref().is_some_and(is_ulid) => {
                 self.reply_to_asker(bot, envelope)
+            }
+            Kind::Command if self.asked_by_bot(bot, &envelope) => {
+                self.fact(bot, run, &envelope.name, &one_line(&envelope.payload));
             }
             Kind::Response | Kind::Error | Kind::Event | Kind::Command => self.told(bot, run, &envelope),
         }
@@ -148,6 +157,9 @@ impl<H: Host> Supervisor<H> {
         self.touch();
         if is_event {
             self.heard_of_target(bot, envelope);
+        }
+        if is_event && envelope.name == "user_seen" {
+            self.saw_user(bot, &envelope.payload);
         }
         match (envelope.name.as_str(), live) {
             (name @ ("unauthorized" | "conflict"), Some(_)) => {
@@ -198,6 +210,9 @@ impl<H: Host> Supervisor<H> {
         if let Some(member) = self.fleet.get_mut(bot).filter(|_| !is_translated) {
             member.seen.speaks = Speaks::Ready;
             member.seen.poll.next_at = (!self.pace.status_poll_interval.is_zero()).then_some(next_at);
+        }
+        if !is_translated {
+            self.tell_lists(bot, Telling::News);
         }
         self.apply(bot, Event::Ready { run });
     }
@@ -335,7 +350,11 @@ impl<H: Host> Supervisor<H> {
         let Some(member) = self.fleet.get_mut(bot) else { return };
         let asked = member.seen.poll.asked.take().map(|(_, posted)| posted);
         let by_probes = member.seen.health.rest();
-        let unread: Vec<_> = member.seen.shutdown.drain(..).chain(asked).chain(by_probes).collect();
+        let told = std::mem::take(&mut member.seen.told)
+            .into_values()
+            .map(|(_, posted)| posted);
+        let words = member.seen.shutdown.drain(..);
+        let unread: Vec<_> = words.chain(asked).chain(by_probes).chain(told).collect();
         for posted in unread {
             self.host.retract(bot, posted);
         }

@@ -26,6 +26,7 @@ mod mail;
 pub mod mailboxes;
 pub mod measure;
 pub mod news;
+mod people;
 mod perform;
 mod phase;
 mod probing;

@@ -11,6 +11,7 @@ use super::fleet::{Discretion, Place};
 use super::host::{Host, Launch};
 use super::machine::{Effect, Event, Phase, SpawnFailure, Stage as StopStage, StopMode, Tick, step};
 use super::news::News;
+use super::people::Telling;
 use super::snapshot::Stage;
 use super::usage::is_asked_anew;
 
@@ -190,6 +191,14 @@ impl<H: Host> Supervisor<H> {
         };
         let outcome = self.host.spawn(&launch);
         self.fleet.refresh(bot);
+        if outcome.is_ok()
+            && self
+                .fleet
+                .get(bot)
+                .is_some_and(|member| member.policy.spec.is_built_in())
+        {
+            self.tell_lists(bot, Telling::News);
+        }
         if let Err(failure) = outcome {
             self.handle(News::SpawnFailed {
                 bot: bot.clone(),

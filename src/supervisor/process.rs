@@ -21,6 +21,7 @@ use crate::model::judging::Judgement;
 use crate::model::limits::DISK_FREE_BYTES_MIN;
 use crate::model::message::Envelope;
 use crate::model::metric::MetricRow;
+use crate::model::people::Change;
 use crate::model::queue::QueuePolicy;
 use crate::model::units::{Moment, Stamp, show_size};
 use crate::run::delegation::Delegation;
@@ -29,7 +30,7 @@ use crate::run::record::read_run;
 use crate::run::remains;
 use crate::run::rivals;
 use crate::spool::{Buried, Durability, Entry, Mailbox, Posted, Poster, RunEnd, Settled, Shared, Writer};
-use crate::store::{AuditEntry, Store};
+use crate::store::{AuditEntry, By, Store};
 
 use super::capacity::Budget;
 use super::environment::Account;
@@ -440,6 +441,18 @@ impl Host for ProcessHost {
     ) -> Result<Option<TargetEntry>, String> {
         let stored = self.store_word_of_target(bot, target, heard, policy);
         stored.map_err(|error| error.to_string())
+    }
+
+    fn change_people(&mut self, change: &Change, by: &By) -> Result<String, String> {
+        self.store_people(change, by).map_err(|error| error.to_string())
+    }
+
+    fn is_admin(&mut self, user: &str) -> Result<bool, String> {
+        self.has_admin(user).map_err(|error| error.to_string())
+    }
+
+    fn see_user(&mut self, bot: &BotId, user: &str, username: &str) -> Result<(), String> {
+        self.store_user(bot, user, username).map_err(|error| error.to_string())
     }
 
     fn sweep_blocklist(&mut self) -> Vec<(BotId, String)> {

@@ -45,6 +45,8 @@ mod notify;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod people;
+#[cfg(test)]
 mod probes;
 #[cfg(test)]
 mod queue;

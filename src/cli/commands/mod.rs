@@ -13,6 +13,7 @@ pub(super) mod ipc;
 pub(super) mod list;
 pub(super) mod logs;
 pub(super) mod metrics;
+pub(super) mod people;
 pub(super) mod queue;
 pub(super) mod restart;
 pub(super) mod resume;

@@ -413,7 +413,8 @@ impl Bot {
     }
 
     fn answer(&mut self, task: Task, reply: Option<String>) {
-        let reply = reply.filter(|text| !text.trim().is_empty() || matches!(task.origin, Origin::Command(_)));
+        let is_wanted = |text: &String| !text.trim().is_empty() && !self.blocked.contains(&task.chat);
+        let reply = reply.filter(|text| is_wanted(text) || matches!(task.origin, Origin::Command(_)));
         match (task.origin, reply) {
             (Origin::Command(command), reply) => {
                 let payload = reply.map_or_else(|| json!({}), |text| json!({"text": text}));

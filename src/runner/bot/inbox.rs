@@ -107,12 +107,22 @@ impl Bot {
                 self.reconnect();
                 Heard::InWork
             }
+            Request::Send(outgoing) if outgoing.chat.as_ref().is_some_and(|chat| self.blocked.contains(chat)) => {
+                let chat = outgoing.chat.unwrap_or_default();
+                let why = format!("blocked: {chat} is blocked for {}", self.identity.bot);
+                self.warn(&why);
+                Heard::Refusal(why)
+            }
             Request::Send(outgoing) => {
                 self.send(Purpose::Command(envelope.clone()), outgoing);
                 Heard::InWork
             }
             Request::Admins(admins) => {
                 self.people.admins = admins;
+                Heard::Over
+            }
+            Request::Blocklist(targets) => {
+                self.blocked = targets;
                 Heard::Over
             }
             Request::Permissions(permissions) => {

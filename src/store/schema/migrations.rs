@@ -24,7 +24,34 @@ pub(in crate::store) const MIGRATIONS: &[Migration] = &[
         version: Version(1004),
         sql: HOLDS,
     },
+    Migration {
+        version: Version(1005),
+        sql: PEOPLE,
+    },
 ];
+
+/// Who may do what in chats. Users are what their platforms call them; a name is kept in small letters without an @.
+const PEOPLE: &str = "
+CREATE TABLE admin_users (
+    user_id TEXT NOT NULL PRIMARY KEY,
+    added_by TEXT NOT NULL,
+    added_at BIGINT NOT NULL
+);
+CREATE TABLE command_permissions (
+    command TEXT NOT NULL PRIMARY KEY,
+    level TEXT NOT NULL,
+    set_by TEXT NOT NULL,
+    set_at BIGINT NOT NULL
+);
+CREATE TABLE seen_users (
+    user_id TEXT NOT NULL,
+    bot TEXT NOT NULL,
+    username TEXT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    PRIMARY KEY (user_id, bot)
+);
+CREATE INDEX seen_users_by_name ON seen_users (username);
+";
 
 /// Bots that their platforms have refused.
 const HOLDS: &str = "

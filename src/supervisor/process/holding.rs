@@ -6,8 +6,9 @@ use crate::log::{RawLine, Tap};
 use crate::model::blocking::{BlockingPolicy, Heard, TargetEntry};
 use crate::model::bot::BotId;
 use crate::model::judging::Judgement;
+use crate::model::people::Change;
 use crate::model::units::Stamp;
-use crate::store::{Access, Error, Store};
+use crate::store::{Access, By, Error, Refusal, Store};
 
 /// What a program says when it gives up is no longer.
 const LAST_BYTES: u64 = 64 * 1024;
@@ -41,6 +42,21 @@ impl ProcessHost {
     pub(super) fn forget_expired_targets(&self) -> Result<Vec<(BotId, String)>, Error> {
         let store = Store::open(&self.parts.home.database(), Access::Write)?;
         store.blocklist().sweep(clock::stamp())
+    }
+
+    pub(super) fn store_people(&self, change: &Change, by: &By) -> Result<String, Refusal> {
+        let store = Store::open(&self.parts.home.database(), Access::Write)?;
+        store.people().change(change, by, clock::stamp())
+    }
+
+    pub(super) fn store_user(&self, bot: &BotId, user: &str, username: &str) -> Result<(), Error> {
+        let store = Store::open(&self.parts.home.database(), Access::Write)?;
+        store.people().see(bot, user, username, clock::stamp())
+    }
+
+    pub(super) fn has_admin(&self, user: &str) -> Result<bool, Error> {
+        let store = Store::open(&self.parts.home.database(), Access::Read)?;
+        Ok(store.people().load()?.is_admin(user))
     }
 
     /// Tries again what the store had not taken.

@@ -83,6 +83,7 @@ impl ProcessHost {
             blocked: u64::from(blocked.blocked),
             blocked_permanent: u64::from(blocked.permanent),
             blocklist,
+            people: store.people().load().map_err(|error| error.to_string())?,
         })
     }
 

@@ -44,6 +44,7 @@ function play({ Client }) {
       bot.send({ to: "news", name: "send_message", payload: { text: "hello" }, ...rest });
       message.ack();
     },
+    who: ({ payload: { user, command } }) => ({ is_admin: bot.isAdmin(user), allowed: bot.allowed(command, user) }),
     many: (message) => {
       const numbers = [...Array(message.payload.count).keys()];
       bot.postMany(numbers.map((number) => ({ name: "counted", payload: { number } })));

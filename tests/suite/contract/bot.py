@@ -79,10 +79,15 @@ def many(message):
     message.ack()
 
 
+def who(message):
+    user, command = message.payload["user"], message.payload["command"]
+    return {"is_admin": bot.is_admin(user), "allowed": bot.allowed(command, user)}
+
+
 seen = set()
 handlers = {
     "note": noted, "send_message": echo, "fail": refuse, "hang": hang, "wait": wait, "broken": broken,
-    "forward": forward, "many": many, "flaky": flaky, "later": later,
+    "forward": forward, "many": many, "flaky": flaky, "later": later, "who": who,
 }
 bot.ready()
 bot.run(

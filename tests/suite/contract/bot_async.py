@@ -78,6 +78,10 @@ async def main():
         await bot.send("news", "send_message", {"text": "hello"}, **fields)
         await message.ack()
 
+    async def who(message):
+        user, command = message.payload["user"], message.payload["command"]
+        return {"is_admin": bot.is_admin(user), "allowed": bot.allowed(command, user)}
+
     async def many(message):
         count = message.payload["count"]
         await bot.post_many([{"name": "counted", "payload": {"number": number}} for number in range(count)])
@@ -92,7 +96,7 @@ async def main():
     await bot.ready()
     await bot.run(
         {"note": noted, "send_message": echo, "fail": refuse, "hang": hang, "wait": wait, "broken": broken,
-         "forward": forward, "many": many, "flaky": flaky, "later": later},
+         "forward": forward, "many": many, "flaky": flaky, "later": later, "who": who},
         on_shutdown=on_shutdown,
         on_restart_connection=lambda: log(name="on_restart_connection"),
         on_response=note,

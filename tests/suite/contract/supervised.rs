@@ -36,6 +36,11 @@ macro_rules! for_clients {
             }
 
             #[test]
+            fn knows_who_may_do_what() {
+                super::knows_who_may_do_what(Speaker::$speaker);
+            }
+
+            #[test]
             fn keeps_the_order_of_a_chat() {
                 super::keeps_the_order_of_a_chat(Speaker::$speaker);
             }
@@ -153,6 +158,32 @@ fn is_given_again_what_it_gave_back(speaker: Speaker) {
         (&home.bot("shop")["dead"], &home.bot("shop")["restarts"]),
         (&json!(0), &json!(0))
     );
+}
+
+fn knows_who_may_do_what(speaker: Speaker) {
+    // A script asks the command line.
+    if speaker == Speaker::Shell {
+        return;
+    }
+    let Some(home) = played(speaker) else { return };
+    let ask = |command: &str, user: &str| {
+        let payload = json!({"command": command, "user": user}).to_string();
+        let answer = home.ok(&["send", "shop", "who", "--json", &payload, "--wait", "--timeout", "20s"]);
+        let yes = |field: &str| answer.out.contains(&format!("\"{field}\":true"));
+        (yes("is_admin"), yes("allowed"))
+    };
+    assert_eq!(ask("deploy", "7"), (false, true));
+    home.ok(&["admin", "add", "7"]);
+    home.ok(&["permission", "set", "deploy", "admin"]);
+    assert_eq!(ask("deploy", "7"), (true, true));
+    assert_eq!(ask("deploy", "8"), (false, false));
+    assert_eq!(ask("setperm", "8"), (false, false));
+    home.ok(&["bot", "restart", "shop"]);
+    assert_eq!(ask("deploy", "7"), (true, true), "the next run knows as well");
+    home.ok(&["send", "shop", "restart_connection", "--wait"]);
+    home.wait_event("shop", "disconnected");
+    home.wait_event("shop", "connected");
+    assert_eq!(home.bot("shop")["dead"], 0);
 }
 
 fn gives_up_what_fails_for_good_or_too_often(speaker: Speaker) {
