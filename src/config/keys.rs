@@ -9,6 +9,7 @@ mod judging;
 mod limits;
 mod supervisor;
 mod telegram;
+mod whatsapp;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use self::judging::JUDGING;
 use self::limits::LIMITS;
 pub use self::supervisor::SUPERVISOR_KEYS;
 use self::telegram::TELEGRAM;
+use self::whatsapp::WHATSAPP;
 use super::kind::Kind;
 use crate::model::nearest::nearest;
 
@@ -65,8 +67,8 @@ pub(super) const fn key(name: &'static str, kind: Kind, default: Option<&'static
 
 /// The keys of a bot, in the order of the manual.
 pub const KEYS: &[Key] = &joined::<
-    { GENERAL.len() + CHAT.len() + BLOCKLIST.len() + JUDGING.len() + TELEGRAM.len() + LIMITS.len() },
->(&[GENERAL, CHAT, BLOCKLIST, JUDGING, TELEGRAM, LIMITS]);
+    { GENERAL.len() + CHAT.len() + BLOCKLIST.len() + JUDGING.len() + TELEGRAM.len() + WHATSAPP.len() + LIMITS.len() },
+>(&[GENERAL, CHAT, BLOCKLIST, JUDGING, TELEGRAM, WHATSAPP, LIMITS]);
 
 /// The tables as one.
 const fn joined<const LEN: usize>(tables: &[&[Key]]) -> [Key; LEN] {

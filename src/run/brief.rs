@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::chat::ChatPolicy;
 use crate::model::telegram::TelegramPolicy;
+use crate::model::whatsapp::WhatsappPolicy;
 
 /// The variable that carries the brief.
 pub const BRIEF: &str = "MULTIBOT_BRIEF";
@@ -25,6 +26,7 @@ pub struct Brief {
     pub media_max_file: u64,
     pub chat: ChatPolicy,
     pub telegram: TelegramPolicy,
+    pub whatsapp: WhatsappPolicy,
 }
 
 impl Brief {

@@ -20,10 +20,9 @@ use super::arrivals::Arrivals;
 use super::chats::Chats;
 use super::identity::Identity;
 use super::outbox::{Outbox, SUPERVISOR};
-use super::platform::{Platform, Ticket};
+use super::platform::{Credentials, Platform, Ticket};
 use super::stop::{Ending, Stop};
 use crate::clock;
-use crate::model::bot::Secret;
 use crate::model::message::{Envelope, Kind};
 use crate::model::people::People;
 use crate::model::units::Moment;
@@ -70,7 +69,7 @@ pub(super) struct Parts {
     pub(super) identity: Identity,
     pub(super) platform: Box<dyn Platform>,
     pub(super) brief: Brief,
-    pub(super) token: Option<Secret>,
+    pub(super) credentials: Credentials,
     pub(super) waker: Waker,
     pub(super) tell: Tell,
     pub(super) heartbeat_interval: Duration,
@@ -80,7 +79,7 @@ pub(super) struct Parts {
 pub(super) struct Bot {
     identity: Identity,
     brief: Brief,
-    token: Option<Secret>,
+    credentials: Credentials,
     platform: Box<dyn Platform>,
     inbox: Consumer,
     arrivals: Arrivals,
@@ -129,7 +128,7 @@ impl Bot {
             outbox: Outbox::new(identity.outbox.clone(), identity.bot.clone()),
             identity,
             brief: parts.brief,
-            token: parts.token,
+            credentials: parts.credentials,
             platform: parts.platform,
             tell: parts.tell,
             waker: parts.waker,
@@ -183,7 +182,7 @@ impl Bot {
     /// Begins to connect, and hears what comes of that at once.
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         self.beat_if_due();
-        self.platform.connect(self.token.as_ref());
+        self.platform.connect(&self.credentials);
         self.hear_platform()?;
         self.outbox.flush(clock::stamp())?;
         Ok(())

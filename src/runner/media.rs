@@ -1,6 +1,10 @@
-//! Where the files of chats lie: names that no sender can abuse.
+//! Where the files of chats lie: names that no sender can abuse, and files that are there whole or not at all.
 
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use crate::model::units::show_size;
 
 const NAME_CHARS_MAX: usize = 80;
 
@@ -22,6 +26,45 @@ pub(super) fn safe_name(name: &str) -> String {
         Some(rest) => format!("_{rest}"),
         None => safe,
     }
+}
+
+/// Where a file could not be fetched.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failed<E> {
+    /// In one line.
+    Here(String),
+    There(E),
+}
+
+/// Refuses a file that is said to be longer than one may be.
+pub(super) fn bounded<E>(bytes: Option<u64>, max: u64) -> Result<(), Failed<E>> {
+    if bytes.is_some_and(|bytes| bytes > max) {
+        let why = format!("the file is longer than media.max_file, {}", show_size(max));
+        return Err(Failed::Here(why));
+    }
+    Ok(())
+}
+
+/// Brings a file to where it is to be; `fetch` writes it and says how long it is.
+pub(super) fn bring<E>(into: &Path, fetch: impl FnOnce(&mut File) -> Result<u64, E>) -> Result<u64, Failed<E>> {
+    let here = |error: io::Error| Failed::Here(format!("{}: {error}", into.display()));
+    if let Some(dir) = into.parent() {
+        fs::create_dir_all(dir).map_err(here)?;
+    }
+    let mut part = into.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let mut target = File::create(&part).map_err(here)?;
+    let bytes = match fetch(&mut target) {
+        Ok(bytes) => bytes,
+        Err(fault) => {
+            let _ = fs::remove_file(&part);
+            return Err(Failed::There(fault));
+        }
+    };
+    target.flush().and_then(|()| target.sync_data()).map_err(here)?;
+    fs::rename(&part, into).map_err(here)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

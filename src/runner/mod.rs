@@ -34,8 +34,8 @@ use bot::{Bot, HEARTBEAT_INTERVAL, Parts, Tone};
 use identity::Identity;
 use stop::Stop;
 
-/// The variable with the token.
-const TOKEN: &str = "BOT_TOKEN";
+/// A field `app_secret` of the bot's credentials is in `BOT_APP_SECRET`.
+const FIELD_PREFIX: &str = "BOT_";
 
 /// Plays the bot that the environment names on the platform of this word, until it is told to end. The code
 /// is 0 after a stop, 1 when the bot could not begin or leave its last words, 2 when the word or the
@@ -98,10 +98,20 @@ fn play(platform: &str) -> Result<(), Error> {
         identity,
         platform,
         brief,
-        token: variable(TOKEN).map(|token| Secret::new(token.to_string_lossy().into_owned())),
+        credentials: credentials(),
         waker: watch.waker(),
         tell: Box::new(tell),
         heartbeat_interval: HEARTBEAT_INTERVAL,
     })?;
     bot.run(&watch, &stop)
+}
+
+/// What the environment has of the bot's credentials: whatever could be a field.
+fn credentials() -> platform::Credentials {
+    let field = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        let name = name.to_str()?.strip_prefix(FIELD_PREFIX)?.to_ascii_lowercase();
+        let value = value.into_string().ok().filter(|value| !value.is_empty())?;
+        Some((name, Secret::new(value)))
+    };
+    std::env::vars_os().filter_map(field).collect()
 }

@@ -138,6 +138,7 @@ pub(super) fn brief(spec: &BotSpec, media: PathBuf) -> Brief {
         media_max_file: spec.media.max_file,
         chat: spec.chat.clone(),
         telegram: spec.telegram.clone(),
+        whatsapp: spec.whatsapp.clone(),
     }
 }
 

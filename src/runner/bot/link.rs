@@ -63,7 +63,7 @@ impl Bot {
             Link::Opening => Link::Opening,
             Link::Up(_) | Link::Down(_) | Link::Refused(_) => Link::Down("it is being connected anew".to_owned()),
         };
-        self.platform.connect(self.token.as_ref());
+        self.platform.connect(&self.credentials);
     }
 
     fn connected(&mut self, name: Option<String>) {

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use super::{Class, Content, News, Outcome, Outgoing, PlainTexts, Platform, Ticket};
-use crate::model::bot::Secret;
+use super::{Class, Content, Credentials, News, Outcome, Outgoing, PlainTexts, Platform, Ticket};
 use crate::runner::arrival::{File, Message};
 
 /// Has one chat, and is always connected.
@@ -26,7 +25,7 @@ impl Platform for Loopback {
         PlainTexts::ComeBack
     }
 
-    fn connect(&mut self, _: Option<&Secret>) {
+    fn connect(&mut self, _: &Credentials) {
         self.news.push_back(News::Connected { name: None });
     }
 
