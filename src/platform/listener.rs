@@ -3,18 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
 /// Platforms send a few MiB at most.
 const BODY_BYTES_MAX: usize = 4 << 20;
-/// How long one read or write may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a whole request may take to come: whoever sends it byte by byte must not keep a place for himself.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a write of the answer may take.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause after a connection that could not be taken: what lacks, such as descriptors, lacks the next moment too.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections at once; whoever comes then is closed, and comes again.
 const CONNECTIONS_MAX: usize = 64;
 
@@ -49,6 +54,7 @@ impl Reply {
 pub struct Listener {
     address: SocketAddr,
     is_over: Arc<AtomicBool>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 impl Listener {
@@ -59,10 +65,14 @@ impl Listener {
         let address = socket.local_addr()?;
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
-        thread::Builder::new()
+        let accepting = thread::Builder::new()
             .name("webhooks".to_owned())
             .spawn(move || accept(&socket, &over, &Arc::new(answer)))?;
-        Ok(Listener { address, is_over })
+        Ok(Listener {
+            address,
+            is_over,
+            accepting: Some(accepting),
+        })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -73,8 +83,12 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::SeqCst);
-        // Wakes whoever accepts, so that the port is free at once.
-        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        // Wakes whoever accepts. Only who is awake is waited for: then the port is free when this returns, and the next
+        // one can listen at it.
+        let woken = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        if let (Ok(_), Some(accepting)) = (woken, self.accepting.take()) {
+            let _ = accepting.join();
+        }
     }
 }
 
@@ -84,7 +98,10 @@ fn accept<A: Fn(&Request) -> Reply + Send + Sync + 'static>(socket: &TcpListener
         if over.load(Ordering::SeqCst) {
             return;
         }
-        let Ok(stream) = stream else { continue };
+        let Ok(stream) = stream else {
+            thread::sleep(ACCEPT_PAUSE);
+            continue;
+        };
         if open.load(Ordering::SeqCst) >= CONNECTIONS_MAX {
             continue;
         }
@@ -102,9 +119,8 @@ fn accept<A: Fn(&Request) -> Reply + Send + Sync + 'static>(socket: &TcpListener
 }
 
 fn converse(stream: &TcpStream, answer: &(dyn Fn(&Request) -> Reply + Send + Sync)) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let reply = match read(&mut &*stream)? {
+    stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    let reply = match read_within(REQUEST_TIME_MAX, stream)? {
         Ok(request) => answer(&request),
         Err(refusal) => refusal,
     };
@@ -118,6 +134,22 @@ fn converse(stream: &TcpStream, answer: &(dyn Fn(&Request) -> Reply + Send + Syn
         reply.text
     )?;
     out.flush()
+}
+
+/// Reads a request and breaks off when it has not come in this time. A thread of its own watches over it, as a timeout
+/// of the socket begins anew with each byte.
+fn read_within(time: Duration, stream: &TcpStream) -> io::Result<Result<Request, Reply>> {
+    thread::scope(|scope| {
+        let (reading, is_read) = channel::<()>();
+        thread::Builder::new().spawn_scoped(scope, move || {
+            if is_read.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        })?;
+        let request = read(&mut &*stream);
+        drop(reading);
+        request
+    })
 }
 
 /// The request, or what to answer to one that cannot be one.
@@ -259,17 +291,32 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_dropped_is_free_again() {
+    fn a_port_that_is_dropped_is_free_at_once() {
         let answer = |_: &Request| Reply::new(200, "");
-        let listener = Listener::begin("127.0.0.1:0", answer).unwrap();
+        let mut listener = Listener::begin("127.0.0.1:0", answer).unwrap();
         let address = listener.address().to_string();
         assert!(Listener::begin(&address, answer).is_err());
-        drop(listener);
-        let until = (0..200).find(|_| {
-            thread::sleep(Duration::from_millis(10));
-            Listener::begin(&address, answer).is_ok()
+        for _ in 0..100 {
+            drop(listener);
+            listener = Listener::begin(&address, answer).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_request_that_comes_byte_by_byte_is_broken_off() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+        let (server, _) = socket.accept().unwrap();
+        // Each byte comes soon after the last one, and the head is never complete.
+        let dripping = thread::spawn(move || {
+            while client.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(5));
+            }
         });
-        assert!(until.is_some());
+        let ended = read_within(Duration::from_millis(100), &server).unwrap_err();
+        assert_eq!(ended.kind(), io::ErrorKind::UnexpectedEof);
+        drop(server);
+        dripping.join().unwrap();
     }
 
     proptest! {

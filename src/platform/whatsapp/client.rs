@@ -47,8 +47,11 @@ pub struct Media {
     pub bytes: Option<u64>,
 }
 
-/// Tokens that are wrong or have expired, accounts that are locked or restricted.
-const UNAUTHORIZED: [u64; 5] = [190, 102, 463, 368, 131031];
+/// Tokens that are wrong or have expired or lack a permission, accounts that are locked or restricted. 3 comes with HTTP
+/// 500 and is no trouble of the server.
+const UNAUTHORIZED: [u64; 8] = [3, 10, 102, 190, 368, 463, 131_005, 131_031];
+/// Permissions that were not granted or taken away, one code each.
+const UNPERMITTED: std::ops::RangeInclusive<u64> = 200..=299;
 /// Too many calls: of the app, of the account, of the number, to one user.
 const WAIT: [u64; 6] = [4, 17, 80007, 130429, 131048, 131056];
 /// The server is in trouble.
@@ -174,7 +177,9 @@ impl Client {
         let said = error["error_data"]["details"].as_str().or(error["message"].as_str());
         let text = self.masked(said.unwrap_or("no reason given"));
         Err(match (status, code) {
-            _ if UNAUTHORIZED.contains(&code) => Fault::Unauthorized(format!("{code}: {text}")),
+            _ if UNAUTHORIZED.contains(&code) || UNPERMITTED.contains(&code) => {
+                Fault::Unauthorized(format!("{code}: {text}"))
+            }
             (_, code) if WAIT.contains(&code) => Fault::Wait {
                 after: after.map(Duration::from_secs),
                 text: format!("{code}: {text}"),
@@ -231,6 +236,18 @@ mod tests {
                 Fault::Unauthorized("190: expired".into()),
             ),
             (401, None, error(0, "who"), Fault::Unauthorized("who".into())),
+            (403, None, error(10, "no"), Fault::Unauthorized("10: no".into())),
+            (403, None, error(299, "no"), Fault::Unauthorized("299: no".into())),
+            (500, None, error(3, "no"), Fault::Unauthorized("3: no".into())),
+            (
+                400,
+                None,
+                error(300, "no"),
+                Fault::Refused {
+                    code: 300,
+                    text: "no".into(),
+                },
+            ),
             (400, None, error(131056, "pair"), wait(None, "131056: pair")),
             (429, Some(7), error(130429, "rate"), wait(seconds(7), "130429: rate")),
             (429, Some(3), "{}".into(), wait(seconds(3), "no reason given")),
