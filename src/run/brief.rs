@@ -24,6 +24,8 @@ pub struct Brief {
     pub media: PathBuf,
     /// The longest file that is taken from a chat, in bytes.
     pub media_max_file: u64,
+    /// Bytes that `received` and `sent` may hold together; None: any number.
+    pub media_quota: Option<u64>,
     pub chat: ChatPolicy,
     pub telegram: TelegramPolicy,
     pub whatsapp: WhatsappPolicy,

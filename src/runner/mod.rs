@@ -13,6 +13,7 @@ mod identity;
 mod lanes;
 mod media;
 mod outbox;
+mod outgoing;
 mod platform;
 mod request;
 pub mod script;
@@ -63,6 +64,8 @@ enum Error {
     Unauthorized(String),
     #[error("cannot listen for signals: {0}")]
     Signals(#[from] io::Error),
+    #[error("cannot watch for files to be sent: {0}")]
+    Media(io::Error),
     #[error(transparent)]
     Spool(#[from] spool::Error),
 }
@@ -71,7 +74,7 @@ impl Error {
     fn code(&self) -> u8 {
         match self {
             Error::Identity(_) | Error::Platform(_) | Error::Brief(_) => 2,
-            Error::Signals(_) | Error::Spool(_) => 1,
+            Error::Signals(_) | Error::Media(_) | Error::Spool(_) => 1,
             Error::Unauthorized(_) => u8::try_from(UNAUTHORIZED_CODE).unwrap_or(1),
         }
     }

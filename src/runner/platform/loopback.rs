@@ -53,10 +53,8 @@ fn come_back(outgoing: Outgoing) -> Outcome {
             text,
             ..Message::default()
         }),
-        (None | Some(CHAT), _) => refused(
-            Class::BadRequest,
-            "only texts come back from loopback: send a text".to_owned(),
-        ),
+        (None | Some(CHAT), Content::Photo { .. } | Content::Document { .. }) => Outcome::Sent { messages: Vec::new() },
+        (None | Some(CHAT), _) => refused(Class::BadRequest, "loopback takes texts and files alone".to_owned()),
         (Some(other), _) => refused(
             Class::BadRequest,
             format!("no chat {other:?} on {WORD}: its only chat is {CHAT:?}"),
