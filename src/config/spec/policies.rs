@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Effective, variables};
 use crate::model::bot::{ReadyPolicy, ReadyWhen, RestartPolicy, RestartWhen, StopPolicy, signal_number};
-use crate::model::credential::{FieldName, FieldNameError};
+use crate::model::credential::login::LoginPolicy;
+use crate::model::credential::{FieldName, FieldNameError, Refresh};
 use crate::model::kernel::{GroupWhen, KernelPolicy, MemoryMax};
 use crate::model::queue::{Durability, QueuePolicy};
 use crate::model::units::parse_size;
@@ -44,6 +45,21 @@ impl Effective {
             }
         }
         known
+    }
+
+    pub(super) fn login(&mut self) -> LoginPolicy {
+        LoginPolicy {
+            exec: self.texts("login.exec"),
+            timeout: self.duration("login.timeout"),
+        }
+    }
+
+    /// How a run learns of changed credentials.
+    pub(super) fn credentials_refresh(&mut self) -> Refresh {
+        match self.text("credentials.refresh").as_deref() {
+            Some("command") => Refresh::Command,
+            _ => Refresh::Restart,
+        }
     }
 
     pub(super) fn queue(&mut self) -> QueuePolicy {
