@@ -9,6 +9,7 @@ mod arrivals;
 mod bot;
 mod chats;
 mod commands;
+pub mod credentials;
 mod identity;
 mod lanes;
 mod media;

@@ -192,6 +192,15 @@ fn an_expired_token_and_missing_credentials_hold_the_bot() {
     home.ok(&["bot", "unhold", "shop"]);
     graph.wait_sent(home, 1);
     assert_eq!(graph.texts("4917"), ["late"]);
+    // Another secret is told to the running bot, which opens its connection anew with it.
+    let pid = home.pid("shop");
+    home.run_with_stdin(&["credentials", "set", "--bot", "shop", "app_secret"], "another-secret")
+        .code(0);
+    let ping = told(&[text("wamid.1", "4917", "?ping")]);
+    wait_until("the new secret holds", home, || {
+        deliver(&shop.hook, "another-secret", &ping) == 200
+    });
+    assert_eq!((home.pid("shop"), deliver(&shop.hook, APP_SECRET, &ping)), (pid, 403));
     home.ok(&["credentials", "remove", "--bot", "shop", "app_secret"]);
     home.wait_state("shop", "held");
     assert!(
