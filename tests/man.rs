@@ -577,6 +577,10 @@ const BOT_ENVIRONMENT: &[(&str, &str)] = &[
     ),
     ("MULTIBOT_MEDIA", "Its folder for media."),
     (
+        "MULTIBOT_PROGRAM",
+        "The path of multibot itself, for `multibot ipc`, which is also found by `PATH`.",
+    ),
+    (
         "NOTIFY_SOCKET",
         "Where sd_notify is heard: READY, STATUS, WATCHDOG, STOPPING and EXTEND_TIMEOUT_USEC. One that stands in \
          the `env_file` is left as it is, and multibot then hears nothing.",

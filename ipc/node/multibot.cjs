@@ -16,6 +16,7 @@
 
 "use strict";
 
+const { execFileSync } = require("child_process");
 const crypto = require("crypto");
 const fs = require("fs");
 const path = require("path");
@@ -32,6 +33,7 @@ const FAIR_EVERY = 16;
 const RESCAN_S = 30;
 const POLL_S = 1;
 const HEARTBEAT_S = 10;
+const CREDENTIALS_S = 30;
 // How long the stop signal may be behind the message that it comes with.
 const SIGNAL_S = 0.5;
 
@@ -415,6 +417,7 @@ class Client {
     if (ULID.test(this.runId)) {
       this._born = Number([...this.runId.slice(0, 10)].reduce(digit, 0n)) / 1000;
     }
+    this._environment = environment;
     this._message = null;
     this._admins = new Set();
     this._permissions = new Map();
@@ -684,6 +687,19 @@ class Client {
     return level === "user" || this.isAdmin(user);
   }
 
+  /** The bot's secret fields as they are now, by name; its token is `token`. Asks multibot. */
+  credentials() {
+    const program = this._environment.MULTIBOT_PROGRAM || "multibot";
+    const options = { env: this._environment, stdio: ["ignore", "pipe", "pipe"], timeout: CREDENTIALS_S * 1000 };
+    try {
+      return JSON.parse(execFileSync(program, ["ipc", "credentials", "--json"], options).toString());
+    } catch (error) {
+      // The error itself holds what was printed.
+      const why = error.stderr?.length ? error.stderr.toString().trim() : `cannot run ${program}: ${error.code}`;
+      throw new MultibotError(`no credentials: ${why}`);
+    }
+  }
+
   /**
    * Whether an earlier message of its order key was given back. A later one is none of its business: two that wait for
    * each other would wait for ever.
@@ -811,7 +827,8 @@ class Client {
    * `handlers` has a function for each name, and "*" for all others; they may be asynchronous. What one returns is the
    * reply: an object, a text, or nothing; what it throws makes the message fail and come again. Unknown commands are
    * refused. Answered by itself: status_request, with what `status()` returns, and shutdown, with
-   * `onShutdown(mode, deadline)`. `heartbeat`: seconds between two beats, null for none. `sigterm`: true makes the stop
+   * `onShutdown(mode, deadline)`. With credentials.refresh=command, `onRefreshCredentials(credentials, fields)` is given
+   * them all as an object, and the names of those that have changed. `heartbeat`: seconds between two beats, null for none. `sigterm`: true makes the stop
    * signal end the loop after the message in hand, instead of killing the process where it stands.
    */
   async run(handlers = {}, options = {}) {
@@ -851,7 +868,7 @@ class Client {
     return said ?? { connected: true };
   }
 
-  async _handle(message, handlers, { onShutdown, onRestartConnection, onResponse, status }) {
+  async _handle(message, handlers, { onShutdown, onRestartConnection, onRefreshCredentials, onResponse, status }) {
     const isCommand = message.kind === "command";
     if (isCommand && message.name === "status_request") {
       const uptime = Math.max(0, Math.floor(now() - this._born));
@@ -863,6 +880,8 @@ class Client {
       await onShutdown?.(message.payload.mode ?? "graceful", message.payload.deadline ?? null);
     } else if (isCommand && message.name === "restart_connection" && onRestartConnection) {
       await this._run(message, () => this._reconnect(onRestartConnection));
+    } else if (isCommand && message.name === "refresh_credentials" && onRefreshCredentials) {
+      await this._run(message, () => onRefreshCredentials(this.credentials(), message.payload.fields ?? []));
     } else if (handlers.has(message.name)) {
       await this._run(message, handlers.get(message.name));
     } else if (!isCommand && message.correlationId && onResponse) {

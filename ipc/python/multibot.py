@@ -27,6 +27,7 @@ import re
 import select
 import signal
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -46,6 +47,7 @@ FAIR_EVERY = 16
 RESCAN_S = 30.0
 POLL_S = 1.0
 HEARTBEAT_S = 10.0
+CREDENTIALS_S = 30.0
 
 _VARIABLES = ("BOT_ID", "MULTIBOT_RUN_ID", "MULTIBOT_INBOX", "MULTIBOT_OUTBOX", "MULTIBOT_HEARTBEAT")
 _ADMIN_COMMANDS = ("admin", "refresh", "setperm", "removeperm", "listperms", "relogin")
@@ -456,6 +458,7 @@ class _Core:
         self._born = time.time()
         if re.fullmatch("[0-7][0-9A-HJKMNP-TV-Z]{25}", self.run_id):
             self._born = _number(self.run_id[:10]) / 1000
+        self._environ = environ
         self._lock = threading.RLock()
         self._message = None
         self._admins = frozenset()
@@ -648,6 +651,20 @@ class _Core:
         level = "admin" if command in _ADMIN_COMMANDS else self._permissions.get(command, default)
         return level == "user" or self.is_admin(user)
 
+    def credentials(self):
+        """The bot's secret fields as they are now, as a dict; its token is `token`. Asks multibot."""
+        program = self._environ.get("MULTIBOT_PROGRAM") or "multibot"
+        try:
+            asked = subprocess.run(
+                [program, "ipc", "credentials", "--json"], env=dict(self._environ), stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=CREDENTIALS_S,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Error("no credentials: cannot run %s: %s" % (program, error)) from None
+        if asked.returncode:
+            raise Error("no credentials: %s" % asked.stderr.decode("utf-8", "replace").strip())
+        return json.loads(asked.stdout)
+
     def _must_wait(self, file, envelope):
         """Whether an earlier message of its order key was given back. A later one is none of its business: two
         that wait for each other would wait for ever."""
@@ -814,6 +831,8 @@ async def _handle(client, message, handlers, hooks):
         await _farewell(hooks, message.payload.get("mode", "graceful"), message.payload.get("deadline"))
     elif is_command and message.name == "restart_connection" and hooks["restart_connection"]:
         await _run(client, message, lambda _: _reconnect(client, hooks["restart_connection"]))
+    elif is_command and message.name == "refresh_credentials" and hooks["refresh_credentials"]:
+        await _run(client, message, lambda message: _refresh(client, message, hooks["refresh_credentials"]))
     elif message.name in handlers:
         await _run(client, message, handlers[message.name])
     elif not is_command and message.correlation_id and hooks["response"]:
@@ -874,6 +893,10 @@ async def _reconnect(client, restart):
         raise
     await _given(client.event("connected"))
     return {"connected": True} if said is None else said
+
+
+async def _refresh(client, message, take):
+    return await _given(take(await _given(client.credentials()), message.payload.get("fields", [])))
 
 
 async def _farewell(hooks, mode, deadline):
@@ -945,17 +968,22 @@ class Client(_Core):
         thread.start()
         return thread
 
-    def run(self, handlers=None, *, on_shutdown=None, on_restart_connection=None, on_response=None, status=None,
-            heartbeat=HEARTBEAT_S, sigterm=False):
+    def run(self, handlers=None, *, on_shutdown=None, on_restart_connection=None, on_refresh_credentials=None,
+            on_response=None, status=None, heartbeat=HEARTBEAT_S, sigterm=False):
         """Handles messages until the bot is told to end, one after another.
 
         `handlers` has a function for each name, and "*" for all others. What it returns is the reply: a dict, a text,
         or None; what it raises makes the message fail and come again. Unknown commands are refused. Answered by
-        itself: status_request, with what `status()` returns, and shutdown, with `on_shutdown(mode, deadline)`.
+        itself: status_request, with what `status()` returns, and shutdown, with `on_shutdown(mode, deadline)`. With
+        credentials.refresh=command, `on_refresh_credentials(credentials, fields)` is given them all as a dict, and the
+        names of those that have changed.
         `heartbeat`: seconds between two beats of this loop, None for none; a handler that takes longer than the bot's
         heartbeat_timeout counts as hung. `sigterm`: True makes the stop signal end the loop after the message in
         hand, instead of killing the process where it stands."""
-        hooks = dict(shutdown=on_shutdown, restart_connection=on_restart_connection, response=on_response, status=status)
+        hooks = dict(
+            shutdown=on_shutdown, restart_connection=on_restart_connection, refresh_credentials=on_refresh_credentials,
+            response=on_response, status=status,
+        )
         if sigterm:
             signal.signal(signal.SIGTERM, lambda *_: self.stop())
         next_beat = time.monotonic()
@@ -1027,6 +1055,9 @@ class AsyncClient:
     async def _do(self, function, *arguments):
         return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
+    async def credentials(self):
+        return await self._do(self._core.credentials)
+
     async def ready(self, detail=None):
         await self._do(self._core.ready, detail)
 
@@ -1097,10 +1128,13 @@ class AsyncClient:
     def _uptime(self):
         return self._core._uptime
 
-    async def run(self, handlers=None, *, on_shutdown=None, on_restart_connection=None, on_response=None, status=None,
-                  heartbeat=HEARTBEAT_S, sigterm=False):
+    async def run(self, handlers=None, *, on_shutdown=None, on_restart_connection=None, on_refresh_credentials=None,
+                  on_response=None, status=None, heartbeat=HEARTBEAT_S, sigterm=False):
         """As `Client.run`; handlers and callbacks may be coroutines. The heartbeat is a task beside them."""
-        hooks = dict(shutdown=on_shutdown, restart_connection=on_restart_connection, response=on_response, status=status)
+        hooks = dict(
+            shutdown=on_shutdown, restart_connection=on_restart_connection, refresh_credentials=on_refresh_credentials,
+            response=on_response, status=status,
+        )
         if sigterm:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stop)
         beats = self.beat_every(heartbeat) if heartbeat is not None else None

@@ -5,6 +5,7 @@
 
 mod blocklist;
 mod chat;
+mod credentials;
 mod judging;
 mod limits;
 mod supervisor;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use self::blocklist::BLOCKLIST;
 use self::chat::CHAT;
+use self::credentials::CREDENTIALS;
 use self::judging::JUDGING;
 use self::limits::LIMITS;
 pub use self::supervisor::SUPERVISOR_KEYS;
@@ -67,8 +69,26 @@ pub(super) const fn key(name: &'static str, kind: Kind, default: Option<&'static
 
 /// The keys of a bot, in the order of the manual.
 pub const KEYS: &[Key] = &joined::<
-    { GENERAL.len() + CHAT.len() + BLOCKLIST.len() + JUDGING.len() + TELEGRAM.len() + WHATSAPP.len() + LIMITS.len() },
->(&[GENERAL, CHAT, BLOCKLIST, JUDGING, TELEGRAM, WHATSAPP, LIMITS]);
+    {
+        GENERAL.len()
+            + CREDENTIALS.len()
+            + CHAT.len()
+            + BLOCKLIST.len()
+            + JUDGING.len()
+            + TELEGRAM.len()
+            + WHATSAPP.len()
+            + LIMITS.len()
+    },
+>(&[
+    GENERAL,
+    CREDENTIALS,
+    CHAT,
+    BLOCKLIST,
+    JUDGING,
+    TELEGRAM,
+    WHATSAPP,
+    LIMITS,
+]);
 
 /// The tables as one.
 const fn joined<const LEN: usize>(tables: &[&[Key]]) -> [Key; LEN] {
@@ -127,13 +147,6 @@ const GENERAL: &[Key] = &[
         Kind::Names,
         None,
         "More variables, beside BOT_TOKEN, in which the bot finds its token.",
-    ),
-    key(
-        "credentials.env",
-        Kind::Variables,
-        None,
-        "More variables in which the bot finds its credentials: NAME: field, as in DISCORD_TOKEN: token. Without it a \
-         field is found in BOT_ and its name in capitals.",
     ),
     key(
         "enabled",

@@ -97,6 +97,8 @@ fn merge(id: &BotId, layers: &[&Settings]) -> (BotSpec, Vec<Complaint>) {
         env_inherit: merged.texts("env_inherit"),
         token_env: merged.texts("token_env"),
         credentials_env: merged.credentials_env(),
+        credentials_refresh: merged.credentials_refresh(),
+        login: merged.login(),
         blocking: BlockingPolicy {
             max_failures: merged.integer("blocklist.max_failures"),
             duration: merged.duration("blocklist.duration"),

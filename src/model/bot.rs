@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::blocking::BlockingPolicy;
 use super::chat::ChatPolicy;
-use super::credential::FieldName;
+use super::credential::login::LoginPolicy;
+use super::credential::{FieldName, Refresh};
 pub use super::end::{End, Oom, signal_name, signal_number};
 use super::judging::JudgingPolicy;
 use super::kernel::KernelPolicy;
@@ -366,6 +367,8 @@ pub struct BotSpec {
     pub token_env: Vec<String>,
     /// More variables with credentials: the variable's name and the field's.
     pub credentials_env: BTreeMap<String, FieldName>,
+    pub credentials_refresh: Refresh,
+    pub login: LoginPolicy,
     pub blocking: BlockingPolicy,
     pub enabled: bool,
     pub restart: RestartPolicy,

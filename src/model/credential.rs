@@ -1,8 +1,9 @@
 //! A bot's secret fields: its token, and whatever else its platform asks for.
 
 pub mod file;
+pub mod login;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -42,6 +43,18 @@ pub struct Field {
     pub value: Secret,
     /// Cut to milliseconds.
     pub updated_at: Stamp,
+}
+
+/// The command that tells a bot which of its fields have changed.
+pub const REFRESH_CREDENTIALS: &str = "refresh_credentials";
+
+/// What a changed token or field means for a bot that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// It reads the new values in its environment, at its next start, which is now.
+    Restart,
+    /// It is told which ones, and reads them itself.
+    Command,
 }
 
 /// The fields of one bot beside its token, by name.
@@ -118,9 +131,47 @@ pub fn checked_value(text: &str) -> Result<Secret, &'static str> {
     Ok(Secret::new(value.to_owned()))
 }
 
+/// The names of the fields, and of the token, that two states do not share, in order.
+pub fn changed(old: (Option<&Secret>, &Fields), new: (Option<&Secret>, &Fields)) -> Vec<String> {
+    let names: BTreeSet<&FieldName> = old.1.keys().chain(new.1.keys()).collect();
+    let fields = names.into_iter().filter(|name| old.1.get(name) != new.1.get(name));
+    let mut changed: Vec<String> = fields.map(FieldName::to_string).collect();
+    if old.0 != new.0 {
+        changed.push(TOKEN.to_owned());
+        changed.sort();
+    }
+    changed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_names_of_what_changed_are_told() {
+        let fields = |text: &str| -> Fields {
+            let pairs = text.split_whitespace().map(|pair| pair.split_once('=').unwrap());
+            pairs
+                .map(|(name, value)| (name.parse().unwrap(), Secret::new(value.to_owned())))
+                .collect()
+        };
+        let secret = |text: &str| Secret::new(text.to_owned());
+        for (old, new, told) in [
+            (("1:a", ""), ("1:a", ""), ""),
+            (("1:a", "k=1 m=2"), ("1:a", "k=1 m=3 n=4"), "m n"),
+            (("1:a", "z=1 a=1"), ("1:b", ""), "a token z"),
+        ] {
+            let names = changed(
+                (Some(&secret(old.0)), &fields(old.1)),
+                (Some(&secret(new.0)), &fields(new.1)),
+            );
+            assert_eq!(names.join(" "), told);
+        }
+        assert_eq!(
+            changed((None, &fields("")), (Some(&secret("1:a")), &fields(""))),
+            ["token"]
+        );
+    }
 
     #[test]
     fn names_are_those_that_make_a_variable() {

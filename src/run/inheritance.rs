@@ -8,13 +8,14 @@ use rustix::io::{FdFlags, fcntl_setfd};
 
 /// Variables that a bot or a service manager gives its own children. A supervisor that was started
 /// from among them must not hand them on, nor be taken for one of their processes.
-pub const FOREIGN_VARIABLES: [&str; 14] = [
+pub const FOREIGN_VARIABLES: [&str; 15] = [
     "MULTIBOT_RUN_ID",
     "MULTIBOT_HOME_ID",
     "MULTIBOT_INBOX",
     "MULTIBOT_OUTBOX",
     "MULTIBOT_HEARTBEAT",
     "MULTIBOT_MEDIA",
+    "MULTIBOT_PROGRAM",
     "BOT_ID",
     "BOT_INDEX",
     "BOT_TOKEN",

@@ -11,7 +11,7 @@ use crate::model::message::Kind;
 const README: &str = include_str!("../../ipc/README.md");
 
 /// Every schema, by the name of its file.
-const SCHEMAS: [(&str, &str); 10] = [
+const SCHEMAS: [(&str, &str); 11] = [
     ("envelope", include_str!("../../ipc/envelope.schema.json")),
     ("heartbeat", include_str!("../../ipc/heartbeat.schema.json")),
     ("shutdown", include_str!("../../ipc/shutdown.schema.json")),
@@ -20,6 +20,10 @@ const SCHEMAS: [(&str, &str); 10] = [
     ("ready", include_str!("../../ipc/ready.schema.json")),
     ("error", include_str!("../../ipc/error.schema.json")),
     ("send_message", include_str!("../../ipc/send_message.schema.json")),
+    (
+        "refresh_credentials",
+        include_str!("../../ipc/refresh_credentials.schema.json"),
+    ),
     ("refresh_admins", include_str!("../../ipc/refresh_admins.schema.json")),
     (
         "refresh_permissions",
@@ -211,6 +215,7 @@ fn a_payload_that_lacks_what_it_must_have_does_not_fit() {
         ("send_message", json!({"text": "hello", "chat": true})),
         ("refresh_admins", json!({"admins": [5]})),
         ("refresh_permissions", json!({})),
+        ("refresh_credentials", json!({"fields": [5]})),
         ("status_response", json!({"detail": []})),
         ("status_response", json!({"connected": "yes"})),
         ("status_response", json!({"uptime_s": -1})),

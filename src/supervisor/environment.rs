@@ -28,8 +28,8 @@ pub(super) struct Identity<'a> {
 pub(super) struct Base<'a> {
     /// The operator's account, as `/etc/passwd` tells it.
     pub(super) account: &'a Account,
-    /// Where multibot's own program lies, for scripts that speak through it.
-    pub(super) program_dir: Option<&'a Path>,
+    /// Multibot's own program, for scripts that speak through it.
+    pub(super) program: Option<&'a Path>,
     /// `env` of multibot.yaml.
     pub(super) settings: &'a BTreeMap<String, String>,
     /// Looks up the supervisor's own environment, for `env_inherit`.
@@ -90,7 +90,10 @@ pub(super) fn build(
     };
     set(
         "PATH",
-        &search_path(spec.command.first().map(String::as_str), base.program_dir),
+        &search_path(
+            spec.command.first().map(String::as_str),
+            base.program.and_then(Path::parent),
+        ),
     );
     set("LANG", "C.UTF-8");
     set("TMPDIR", "/tmp");
@@ -135,6 +138,9 @@ pub(super) fn build(
     set("MULTIBOT_OUTBOX", &path(identity.outbox));
     set("MULTIBOT_HEARTBEAT", &path(identity.heartbeat));
     set("MULTIBOT_MEDIA", &path(identity.media));
+    if let Some(program) = base.program {
+        set("MULTIBOT_PROGRAM", &path(program));
+    }
     env
 }
 

@@ -122,6 +122,8 @@ pub struct Seen<P> {
     pub shutdown: Vec<P>,
     /// The lists that the run was told last, each with its file, which is taken back when it is unread.
     pub told: BTreeMap<&'static str, (serde_json::Value, P)>,
+    /// The words of changed credentials, withdrawn at its end: the next run has the new ones.
+    pub refreshes: Vec<P>,
     /// When a shim that has not reported is given up.
     pub spawn_by: Option<Moment>,
     /// A later recipe that the run does as well for.
@@ -185,6 +187,7 @@ impl<P> Default for Seen<P> {
             health: Health::default(),
             shutdown: Vec::new(),
             told: BTreeMap::new(),
+            refreshes: Vec::new(),
             spawn_by: None,
             suits: None,
             note: None,

@@ -31,6 +31,7 @@ impl<H: Host> Supervisor<H> {
     /// A bot answered a message negatively. While it holds the message without a mark, it has not said yet whether
     /// it wants to be rid of it.
     pub(super) fn given_back(&mut self, bot: &BotId, answer: Envelope) {
+        self.hear_refusal(bot, &answer);
         let is_over = self.fleet.get(bot).is_none_or(|member| member.bot.live_run().is_none());
         if let Some(answer) = self.settle_answer(bot, answer, is_over)
             && let Some(member) = self.fleet.get_mut(bot)

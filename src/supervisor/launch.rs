@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::model::bot::BotSpec;
 use crate::model::units::show_size;
@@ -35,10 +35,10 @@ impl ProcessHost {
             heartbeat: &heartbeat,
             media: &media,
         };
-        let program = std::fs::read_link(crate::run::SELF).ok();
+        let program = own_program();
         let base = environment::Base {
             account: &self.parts.account,
-            program_dir: program.as_deref().and_then(Path::parent),
+            program: program.as_deref(),
             settings: &self.env,
             inherited: &|name| std::env::var(name).ok(),
         };
@@ -129,6 +129,13 @@ impl ProcessHost {
             spec.platform.word().to_owned(),
         ])
     }
+}
+
+/// Where this program lies; by its old place where another one lies there now, which is as good for a bot.
+fn own_program() -> Option<PathBuf> {
+    let program = std::fs::read_link(crate::run::SELF).ok()?;
+    let text = program.to_str().unwrap_or_default();
+    Some(text.strip_suffix(" (deleted)").map_or(program.clone(), PathBuf::from))
 }
 
 /// What a built-in bot is told of its settings.

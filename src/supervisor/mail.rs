@@ -353,7 +353,7 @@ impl<H: Host> Supervisor<H> {
         let told = std::mem::take(&mut member.seen.told)
             .into_values()
             .map(|(_, posted)| posted);
-        let words = member.seen.shutdown.drain(..);
+        let words = member.seen.shutdown.drain(..).chain(member.seen.refreshes.drain(..));
         let unread: Vec<_> = words.chain(asked).chain(by_probes).chain(told).collect();
         for posted in unread {
             self.host.retract(bot, posted);
@@ -409,7 +409,10 @@ impl<H: Host> Supervisor<H> {
                 self.begin_leave(Parting::Upgrade(Upgrade::of(&envelope.payload)?))?;
                 Ok(json!({}))
             }
-            "reload" => Ok(json!({"restarted": self.reload()?})),
+            "reload" => {
+                let effect = self.reload()?;
+                Ok(json!({"restarted": effect.restarted, "told": effect.told}))
+            }
             "start" => self.each(envelope, |member| member.is_desired(), Event::WantUp),
             "stop" => self.each(envelope, |member| !member.is_desired(), Event::WantDown(mode)),
             "restart" => self.each(envelope, |member| member.is_desired(), Event::WantRestart(mode)),
@@ -439,7 +442,7 @@ impl<H: Host> Supervisor<H> {
                     .map_err(|error| format!("{error}"))
             })
             .collect::<Result<BTreeSet<BotId>, String>>()?;
-        let mut asked = self.take_over()?;
+        let (mut asked, _) = self.take_over()?;
         let unknown = named.iter().find(|bot| self.fleet.get(bot).is_none()).cloned();
         let mut done = Vec::new();
         for bot in named.into_iter().filter(|_| unknown.is_none()) {

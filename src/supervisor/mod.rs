@@ -35,6 +35,7 @@ pub mod publisher;
 mod recall;
 mod recipe;
 pub mod recorder;
+mod refresh;
 mod reload;
 pub mod routes;
 pub mod shims;

@@ -170,11 +170,11 @@ impl<H: Host> Supervisor<H> {
 
     /// Reads everything anew and tells every bot, whatever it knows.
     fn refresh_all(&mut self) -> Result<String, String> {
-        let restarted = self.reload()?;
+        let effect = self.reload()?;
         self.tell_everybody(Telling::All);
         let told = self.fleet.members().filter(|(_, member)| listens(member)).count();
         let (admins, commands) = (self.people.admins.len(), self.people.permissions.len());
-        let restarts = match restarted.len() {
+        let restarts = match effect.restarted.len() {
             0 => String::new(),
             many => format!(", {many} restarted for new credentials or settings"),
         };

@@ -16,8 +16,9 @@ use crate::model::credential::Fields;
 /// What the name is made of; another number is another way, and the names do not compare.
 const WAY: &str = "1";
 /// The settings that a running process would have to be started anew for.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "command",
+    "credentials.env",
     "cwd",
     "env",
     "env_file",
@@ -36,7 +37,7 @@ const TOLD: [&str; 6] = [
     "telegram.",
     "whatsapp.",
 ];
-const FAMILIES: [&str; 5] = ["credentials.", "kernel.", "log.", "media.", "stop."];
+const FAMILIES: [&str; 4] = ["kernel.", "log.", "media.", "stop."];
 /// Enough of the digest that no two recipes of one bot are alike.
 const DIGITS: usize = 32;
 

@@ -11,19 +11,26 @@ use super::environment::secrets_of;
 use super::event_loop::Supervisor;
 use super::fleet::{Counted, Discretion, Member, Place, Seen};
 use super::host::{Configured, Host};
-use super::kernel::is_net_outgrown;
 use super::ledger::Ledger;
 use super::machine::{Bot, Event, Policy, StopMode};
 use super::news::News;
+use super::refresh::{Means, means};
 
 /// What a bot says that runs on although its settings have become unusable.
 pub(super) const NOT_TAKEN_OVER: &str = "its new settings are not taken over";
 
+/// What a reload meant for bots that ran.
+pub(super) struct Effect {
+    /// Those that are restarted because what they run with has changed.
+    pub(super) restarted: Vec<String>,
+    /// Those that were told of changed credentials.
+    pub(super) told: Vec<String>,
+}
+
 impl<H: Host> Supervisor<H> {
-    /// Makes the fleet what the store says: adds, changes, starts, stops and removes. Returns the bots
-    /// that are restarted because what they run with has changed.
-    pub(super) fn reload(&mut self) -> Result<Vec<String>, String> {
-        let asked = self.take_over()?;
+    /// Makes the fleet what the store says: adds, changes, starts, stops and removes.
+    pub(super) fn reload(&mut self) -> Result<Effect, String> {
+        let (asked, told) = self.take_over()?;
         let mut restarted = Vec::new();
         for (bot, event) in asked {
             if matches!(event, Event::WantRestart(_)) {
@@ -31,11 +38,12 @@ impl<H: Host> Supervisor<H> {
             }
             self.apply(&bot, event);
         }
-        Ok(restarted)
+        Ok(Effect { restarted, told })
     }
 
-    /// Takes over what the store says, and returns what it asks for, bot by bot, to be applied.
-    pub(super) fn take_over(&mut self) -> Result<BTreeMap<BotId, Event>, String> {
+    /// Takes over what the store says. Returns what it asks for, bot by bot, to be applied, and who was told of changed
+    /// credentials.
+    pub(super) fn take_over(&mut self) -> Result<(BTreeMap<BotId, Event>, Vec<String>), String> {
         let configuration = self.host.load()?;
         self.take(&configuration);
         let known: BTreeSet<BotId> = configuration
@@ -43,11 +51,11 @@ impl<H: Host> Supervisor<H> {
             .iter()
             .map(|configured| configured.id.clone())
             .collect();
-        let mut asked = BTreeMap::new();
+        let (mut asked, mut told) = (BTreeMap::new(), Vec::new());
         for configured in configuration.bots {
             let bot = configured.id.clone();
             let event = match self.fleet.get(&bot) {
-                Some(_) => self.change(configured),
+                Some(_) => self.change(configured, &mut told),
                 None => {
                     self.add(configured);
                     self.fleet
@@ -69,7 +77,7 @@ impl<H: Host> Supervisor<H> {
             }
         }
         self.touch();
-        Ok(asked)
+        Ok((asked, told))
     }
 
     pub(super) fn add(&mut self, configured: Configured) {
@@ -126,8 +134,8 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
-    /// Takes over a bot's new configuration; says what it asks for.
-    fn change(&mut self, configured: Configured) -> Option<Event> {
+    /// Takes over a bot's new configuration; says what it asks for. A bot that is told of it is added to `told`.
+    fn change(&mut self, configured: Configured, told: &mut Vec<String>) -> Option<Event> {
         let bot = configured.id.clone();
         let policy = policy_of(&configured);
         let now = self.host.stamp();
@@ -139,11 +147,7 @@ impl<H: Host> Supervisor<H> {
             }
             return self.keep(&configured, policy);
         }
-        let runs_with_old = member.bot.live_run().is_some()
-            && (member.token != configured.token
-                || member.fields != configured.fields
-                || !runs_alike(&member.policy.spec, &policy.spec)
-                || is_net_outgrown(&member.seen.kernel, &policy.spec));
+        let means = means(member, &configured, &policy.spec);
         let was_held_by_config = member.policy.unsupported != policy.unsupported;
         let is_judged_anew = member.policy.judged.is_none() && policy.judged.is_some();
         let is_let_go = member.policy.judged.is_some() && policy.judged.is_none();
@@ -169,7 +173,7 @@ impl<H: Host> Supervisor<H> {
         member.policy = policy;
         member.token = configured.token;
         member.fields = configured.fields;
-        if member.bot.live_run().is_some() && !runs_with_old && member.recipe != configured.recipe {
+        if member.bot.live_run().is_some() && means != Means::Restart && member.recipe != configured.recipe {
             member.seen.suits = Some(configured.recipe.clone());
         }
         member.recipe = configured.recipe;
@@ -181,10 +185,19 @@ impl<H: Host> Supervisor<H> {
         self.watch_log(&bot);
         self.fleet.refresh(&bot);
         self.note(&bot);
+        let is_outdated = match &means {
+            Means::Tell(fields) if was_desired && is_desired => {
+                let is_told = self.tell_changed(&bot, fields);
+                told.extend(is_told.then(|| bot.to_string()));
+                !is_told
+            }
+            Means::Tell(_) | Means::Nothing => false,
+            Means::Restart => true,
+        };
         match (was_desired, is_desired) {
             (true, false) => Some(Event::WantDown(StopMode::Graceful)),
             (false, true) => Some(Event::WantUp),
-            (true, true) if runs_with_old => Some(Event::WantRestart(StopMode::Graceful)),
+            (true, true) if is_outdated => Some(Event::WantRestart(StopMode::Graceful)),
             (true, true) if is_judged_anew => Some(Event::Judged),
             (true, true) if was_held_by_config || is_let_go => Some(Event::WantUp),
             (true, true) | (false, false) => None,
@@ -225,7 +238,7 @@ pub(super) fn placeholder(bot: &BotId) -> BotSpec {
 }
 
 /// Whether a running process would be started the same way under both.
-fn runs_alike(old: &BotSpec, new: &BotSpec) -> bool {
+pub(super) fn runs_alike(old: &BotSpec, new: &BotSpec) -> bool {
     let launched = |spec: &BotSpec| {
         let BotSpec {
             command,

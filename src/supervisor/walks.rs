@@ -14,6 +14,8 @@ use crate::model::bot::{
     BotSpec, End, Limits, LogPolicy, MediaPolicy, Platform, ReadyPolicy, ReadyWhen, RestartPolicy, RestartWhen, RunId,
     StopPolicy, Wanted,
 };
+use crate::model::credential::Refresh;
+use crate::model::credential::login::LoginPolicy;
 use crate::model::limits::{EXTENSION_MAX, STOP_MARGIN};
 use crate::model::units::Moment;
 
@@ -31,6 +33,11 @@ fn policy(dice: &mut Dice) -> Policy {
             env_inherit: Vec::new(),
             token_env: Vec::new(),
             credentials_env: BTreeMap::default(),
+            credentials_refresh: Refresh::Restart,
+            login: LoginPolicy {
+                exec: Vec::new(),
+                timeout: Duration::ZERO,
+            },
             blocking: crate::model::blocking::BlockingPolicy {
                 max_failures: 3,
                 duration: Duration::from_secs(3600),

@@ -338,6 +338,7 @@ fn the_environment_is_built_and_not_inherited() {
         "MULTIBOT_OUTBOX",
         "MULTIBOT_HEARTBEAT",
         "MULTIBOT_MEDIA",
+        "MULTIBOT_PROGRAM",
     ] {
         assert_eq!(names.iter().filter(|it| **it == name).count(), 1, "{name} in {names:?}");
     }

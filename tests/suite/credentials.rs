@@ -70,6 +70,78 @@ fn a_field_reaches_its_bot_alone_and_restarts_it_when_it_changes() {
 }
 
 #[test]
+fn a_bot_asks_for_its_own_credentials_and_nobody_else_does() {
+    let home = Home::new();
+    let out = home.base().join("asked").display().to_string();
+    let ask = format!(
+        r#"{{ "$MULTIBOT_PROGRAM" ipc credentials; multibot ipc credentials phone_id; multibot ipc credentials nothing
+        echo "code $?"; }} > {out} 2>&1; mv {out} {out}.done
+        MULTIBOT_HOME_ID=0 multibot ipc credentials; BOT_ID=calm multibot ipc credentials; {SLEEPER}"#
+    );
+    home.create_with("shop", &["--token", "12:abcdef"], &ask);
+    home.create("calm", SLEEPER);
+    set(&home, &["app_secret", "--shared"], "it's $HOME");
+    set(&home, &["phone_id", "--shared"], "1");
+    set(&home, &["phone_id", "--bot", "shop"], "2");
+    home.ok(&["start"]);
+    home.wait_log("shop", "awake");
+    let told = fs::read_to_string(format!("{out}.done")).unwrap();
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(
+        lines[..4],
+        [
+            r#"BOT_APP_SECRET='it'\''s $HOME'"#,
+            "BOT_PHONE_ID='2'",
+            "BOT_TOKEN='12:abcdef'",
+            "2"
+        ]
+    );
+    assert!(lines[4].contains("shop has no nothing: give it one") && lines[5] == "code 1");
+    let log = home.log_of("shop");
+    assert_eq!(log.matches("name no home of").count(), 2, "{log}");
+    home.run(&["ipc", "credentials"])
+        .code(2)
+        .one_line(&["not inside a bot"]);
+}
+
+#[test]
+fn a_bot_that_refuses_new_credentials_is_restarted_and_one_that_was_told_is_not_restarted_later() {
+    let home = Home::new();
+    // It answers every message: the first one with an error, later ones as they should be.
+    let answers = format!(
+        r#"multibot ipc ready; echo "has $BOT_KEY"; while multibot ipc receive > m; do
+        read -r id name rest < m
+        case $name in
+            status_request) multibot ipc reply "$id" ;;
+            refresh_credentials) if [ -e {flag} ]; then echo told; multibot ipc reply "$id"
+                else multibot ipc fail "$id" --message no; fi ;;
+            *) exit ;;
+        esac; done"#,
+        flag = home.base().join("flag").display()
+    );
+    home.create("shop", &answers);
+    home.set("shop", &["credentials.refresh=command"]);
+    set(&home, &["key", "--bot", "shop"], "k-1");
+    home.ok(&["start"]);
+    home.wait_log("shop", "has k-1");
+    let first = home.pid("shop");
+    set(&home, &["key", "--bot", "shop"], "k-2");
+    home.wait_log("shop", "has k-2");
+    home.wait_state("shop", "running");
+    assert_ne!(home.pid("shop"), first);
+    fs::write(home.base().join("flag"), "").unwrap();
+    let second = home.pid("shop");
+    set(&home, &["key", "--bot", "shop"], "k-3");
+    home.wait_log("shop", "told");
+    home.kill_supervisor();
+    home.ok(&["start"]);
+    home.wait_state("shop", "running");
+    assert_eq!(home.pid("shop"), second);
+    let told = home.ok(&["events", "shop", "--json"]).out;
+    assert!(told.contains("refresh_credentials") && !told.contains("k-3"));
+}
+
+#[test]
 fn what_is_listed_has_no_values() {
     let home = Home::new();
     home.create_with("shop", &["--token", "12:abcdef"], SLEEPER);

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::values;
 use crate::cli::examples;
+use crate::model::credential::FieldName;
 use crate::model::units::parse_duration;
 
 #[derive(Clone, Debug, Subcommand)]
@@ -63,6 +64,23 @@ pub enum IpcVerb {
     Ack {
         /// ID of the message
         id: String,
+    },
+
+    /// Print the bot's credentials as they are now
+    ///
+    /// Its own fields and the shared ones, and its token under the name token. For a bot that was told by
+    /// refresh_credentials that some have changed, or that does not want them in its environment.
+    ///
+    /// Without NAME these are assignments for eval of a shell, under the names that they have in the environment, as in
+    /// BOT_APP_SECRET. With NAME it is the value alone; exit code 1 means that there is none.
+    #[command(after_long_help = examples::text("ipc credentials"))]
+    Credentials {
+        /// Field, such as token or app_secret; without it: all
+        name: Option<FieldName>,
+
+        /// Print one JSON object with a text for each field
+        #[arg(long)]
+        json: bool,
     },
 
     /// Say that the message in hand could not be handled

@@ -159,11 +159,18 @@ fn tell(client: &Client, done: &str) -> Result<Exit, Failure> {
     let effect = match client.reload()? {
         None => "no supervisor runs; it holds from the next start on".to_owned(),
         Some(answer) => {
-            let restarted = answer["restarted"].as_array().cloned().unwrap_or_default();
-            let names: Vec<&str> = restarted.iter().filter_map(serde_json::Value::as_str).collect();
-            match names.as_slice() {
+            let parts = [
+                ("restarted", "restarts for it"),
+                ("told", "told by refresh_credentials"),
+            ]
+            .map(|(key, means)| {
+                let bots = answer[key].as_array().cloned().unwrap_or_default();
+                let names: Vec<&str> = bots.iter().filter_map(serde_json::Value::as_str).collect();
+                (!names.is_empty()).then(|| format!("{means}: {}", names.join(", ")))
+            });
+            match parts.into_iter().flatten().collect::<Vec<_>>().as_slice() {
                 [] => "no running bot is concerned".to_owned(),
-                names => format!("restarts for it: {}", names.join(", ")),
+                parts => parts.join("; "),
             }
         }
     };

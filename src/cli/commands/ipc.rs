@@ -1,4 +1,6 @@
-//! `multibot ipc`: one step of a bot that is a shell script.
+//! `multibot ipc`: one step of a bot that is a shell script()?.
+
+mod credentials;
 
 use serde_json::{Value, json};
 
@@ -14,14 +16,14 @@ use crate::spool::failure::Then;
 
 /// Needs no home: the environment says where the mailboxes are.
 pub(in crate::cli) fn run(verb: IpcVerb) -> Result<Exit, Failure> {
-    let mut script = Script::find(|name| std::env::var_os(name))?;
+    let script = || Script::find(|name| std::env::var_os(name));
     match verb {
-        IpcVerb::Ready => script.ready()?,
-        IpcVerb::Heartbeat => script.beat()?,
-        IpcVerb::Event { name, json } => script.event(&name, Value::Object(json.unwrap_or_default()))?,
+        IpcVerb::Ready => script()?.ready()?,
+        IpcVerb::Heartbeat => script()?.beat()?,
+        IpcVerb::Event { name, json } => script()?.event(&name, Value::Object(json.unwrap_or_default()))?,
         IpcVerb::Receive { timeout, json } => {
             let tell = |line: &str| output::note(&output::visible(line));
-            let Some(envelope) = script.receive(timeout, tell)? else {
+            let Some(envelope) = script()?.receive(timeout, tell)? else {
                 return Ok(Exit::Failed);
             };
             if json {
@@ -30,13 +32,14 @@ pub(in crate::cli) fn run(verb: IpcVerb) -> Result<Exit, Failure> {
                 output::out(&plain(&envelope))?;
             }
         }
-        IpcVerb::Ack { id } => script.ack(&id)?,
+        IpcVerb::Credentials { name, json } => return credentials::run(name.as_ref(), json),
+        IpcVerb::Ack { id } => script()?.ack(&id)?,
         IpcVerb::Reply { id, text, json } => {
             let payload = match text {
                 Some(text) => json!({"text": text}),
                 None => Value::Object(json.unwrap_or_default()),
             };
-            script.reply(&id, payload)?;
+            script()?.reply(&id, payload)?;
         }
         IpcVerb::Fail {
             id,
@@ -49,7 +52,7 @@ pub(in crate::cli) fn run(verb: IpcVerb) -> Result<Exit, Failure> {
                 None if permanent => Then::Bury,
                 None => Then::Retry,
             };
-            script.fail(&id, &Negative::new(message, then))?;
+            script()?.fail(&id, &Negative::new(message, then))?;
         }
     }
     Ok(Exit::Done)

@@ -43,6 +43,17 @@ pub(super) const TABLE: &[(&str, &[Example])] = &[
         )],
     ),
     (
+        "ipc credentials",
+        &[
+            example(
+                "All of them, for eval \"$(...)\" when refresh_credentials came",
+                "multibot ipc credentials",
+            ),
+            example("One of them", "multibot ipc credentials app_secret"),
+            example("For programs", "multibot ipc credentials --json"),
+        ],
+    ),
+    (
         "ipc fail",
         &[
             example(

@@ -6,7 +6,8 @@ use super::{Effective, variables};
 use crate::config::commands::commands_of;
 use crate::model::bot::{ReadyPolicy, ReadyWhen, RestartPolicy, RestartWhen, StopPolicy, signal_number};
 use crate::model::chat::ChatPolicy;
-use crate::model::credential::{FieldName, FieldNameError};
+use crate::model::credential::login::LoginPolicy;
+use crate::model::credential::{FieldName, FieldNameError, Refresh};
 use crate::model::kernel::{GroupWhen, KernelPolicy, MemoryMax};
 use crate::model::queue::{Durability, QueuePolicy};
 use crate::model::telegram::TelegramPolicy;
@@ -78,6 +79,21 @@ impl Effective {
             }
         }
         known
+    }
+
+    pub(super) fn login(&mut self) -> LoginPolicy {
+        LoginPolicy {
+            exec: self.texts("login.exec"),
+            timeout: self.duration("login.timeout"),
+        }
+    }
+
+    /// How a run learns of changed credentials.
+    pub(super) fn credentials_refresh(&mut self) -> Refresh {
+        match self.text("credentials.refresh").as_deref() {
+            Some("command") => Refresh::Command,
+            _ => Refresh::Restart,
+        }
     }
 
     pub(super) fn queue(&mut self) -> QueuePolicy {

@@ -4,6 +4,8 @@ use super::*;
 use crate::model::blocking::BlockingPolicy;
 use crate::model::bot::{ReadyPolicy, ReadyWhen, RestartPolicy, RestartWhen, StopPolicy};
 use crate::model::chat::{Action, ChatPolicy};
+use crate::model::credential::Refresh;
+use crate::model::credential::login::LoginPolicy;
 use crate::model::judging::{JudgingPolicy, Mode};
 use crate::model::kernel::{GroupWhen, KernelPolicy};
 use crate::model::queue::{Durability, QueuePolicy};
@@ -38,6 +40,11 @@ fn nothing_written_is_the_built_in_loopback_bot() {
         env_inherit: Vec::new(),
         token_env: Vec::new(),
         credentials_env: BTreeMap::new(),
+        credentials_refresh: Refresh::Restart,
+        login: LoginPolicy {
+            exec: Vec::new(),
+            timeout: seconds(300),
+        },
         enabled: true,
         restart: RestartPolicy {
             when: RestartWhen::Always,
@@ -99,7 +106,7 @@ fn nothing_written_is_the_built_in_loopback_bot() {
 #[test]
 fn every_key_reaches_its_field() {
     let own = r#"{"platform":"telegram","command":["a","b"],"cwd":"/c","env":{"A":"1"},"env_file":"/e",
-        "env_inherit":["B"],"token_env":["C"],"credentials.env":{"D":"api_key"},"blocklist.max_failures":4,"blocklist.duration":"27s","blocklist.kicked":"28s","enabled":false,"restart.policy":"on-failure","restart.delay":"2s",
+        "env_inherit":["B"],"token_env":["C"],"credentials.env":{"D":"api_key"},"credentials.refresh":"command","login.exec":["/l","m"],"login.timeout":"29s","blocklist.max_failures":4,"blocklist.duration":"27s","blocklist.kicked":"28s","enabled":false,"restart.policy":"on-failure","restart.delay":"2s",
         "restart.factor":1.5,"restart.max_delay":"3s","restart.max_restarts":7,"restart.window":"4s",
         "restart.reset_after":"5s","restart.retry_failed":"never","stop.signal":"INT","stop.grace":"6s",
         "ready.when":"signal","ready.timeout":"7s","ready.min_uptime":"8s","heartbeat_timeout":"9s",
@@ -135,6 +142,14 @@ fn every_key_reaches_its_field() {
         ("B".into(), "C".into())
     );
     assert_eq!(spec.credentials_env["D"].as_str(), "api_key");
+    assert_eq!(spec.credentials_refresh, Refresh::Command);
+    assert_eq!(
+        spec.login,
+        LoginPolicy {
+            exec: vec!["/l".to_owned(), "m".to_owned()],
+            timeout: Duration::from_secs(29)
+        }
+    );
     let blocking = spec.blocking;
     assert_eq!(
         (blocking.max_failures, blocking.duration, blocking.kicked),

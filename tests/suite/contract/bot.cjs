@@ -55,6 +55,7 @@ function play({ Client }) {
   return bot.run(handlers, {
     onShutdown: (mode, deadline) => log({ name: "on_shutdown", mode, deadline }),
     onRestartConnection: async () => log({ name: "on_restart_connection" }),
+    onRefreshCredentials: (credentials, fields) => log({ name: "on_refresh_credentials", fields, credentials }),
     onResponse: note,
     status: async () => ({ connected: true }),
     heartbeat: 0.05,

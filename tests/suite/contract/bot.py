@@ -94,6 +94,9 @@ bot.run(
     handlers,
     on_shutdown=lambda mode, deadline: log(name="on_shutdown", mode=mode, deadline=deadline),
     on_restart_connection=lambda: log(name="on_restart_connection"),
+    on_refresh_credentials=lambda credentials, fields: log(
+        name="on_refresh_credentials", fields=fields, credentials=credentials
+    ),
     on_response=note,
     status=lambda: {"connected": True},
     heartbeat=0.05,

@@ -47,6 +47,11 @@ while multibot ipc heartbeat; do
       else
         note; multibot ipc fail "$id" --message busy --retry-after 200ms
       fi ;;
+    refresh_credentials)
+      printf '{"name":"on_refresh_credentials","fields":%s,"credentials":%s}\n' \
+        "$(printf '%s' "$envelope" | sed 's/.*"fields":\(\[[^]]*\]\).*/\1/')" \
+        "$(multibot ipc credentials --json)" >> "$CONTRACT_LOG"
+      multibot ipc ack "$id" ;;
     wait)
       note
       until [ -e "$CONTRACT_GATE" ]; do sleep 0.01; done

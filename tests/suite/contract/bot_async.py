@@ -99,6 +99,9 @@ async def main():
          "forward": forward, "many": many, "flaky": flaky, "later": later, "who": who},
         on_shutdown=on_shutdown,
         on_restart_connection=lambda: log(name="on_restart_connection"),
+        on_refresh_credentials=lambda credentials, fields: log(
+            name="on_refresh_credentials", fields=fields, credentials=credentials
+        ),
         on_response=note,
         status=status,
         heartbeat=0.05,

@@ -41,6 +41,11 @@ macro_rules! for_clients {
             }
 
             #[test]
+            fn reads_new_credentials_when_it_is_told() {
+                super::reads_new_credentials_when_it_is_told(Speaker::$speaker);
+            }
+
+            #[test]
             fn keeps_the_order_of_a_chat() {
                 super::keeps_the_order_of_a_chat(Speaker::$speaker);
             }
@@ -184,6 +189,36 @@ fn knows_who_may_do_what(speaker: Speaker) {
     home.wait_event("shop", "disconnected");
     home.wait_event("shop", "connected");
     assert_eq!(home.bot("shop")["dead"], 0);
+}
+
+fn reads_new_credentials_when_it_is_told(speaker: Speaker) {
+    let Some(home) = played(speaker) else { return };
+    home.set("shop", &["credentials.refresh=command"]);
+    let pid = home.pid("shop");
+    let told = |count: usize| {
+        let read = || fs::read_to_string(home.base().join("log")).unwrap_or_default();
+        let lines = || read().lines().filter(|line| line.ends_with('}')).count();
+        wait_until("it was told", &home, || lines() == count);
+        serde_json::from_str::<Value>(read().lines().last().unwrap()).unwrap()
+    };
+    let set = |field: &str, value: &str| {
+        let said = home
+            .run_with_stdin(&["credentials", "set", field, "--bot", "shop"], value)
+            .code(0)
+            .err
+            .clone();
+        assert!(said.contains("told by refresh_credentials: shop"), "{said}");
+    };
+    set("app_secret", "s3cret \"1\"");
+    let first = told(1);
+    assert_eq!(first["fields"], json!(["app_secret"]));
+    assert_eq!(first["credentials"], json!({"app_secret": "s3cret \"1\""}));
+    set("token", "77:AAsecret");
+    let second = told(2);
+    assert_eq!(second["fields"], json!(["token"]));
+    assert_eq!(second["credentials"]["token"], "77:AAsecret");
+    wait_until("all is done", &home, || is_at_rest(&home));
+    assert_eq!((home.pid("shop"), &home.bot("shop")["dead"]), (pid, &json!(0)));
 }
 
 fn gives_up_what_fails_for_good_or_too_often(speaker: Speaker) {
