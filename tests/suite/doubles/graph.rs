@@ -1,14 +1,14 @@
 //! A double of WhatsApp's Cloud API: messages, uploads, files of users, refusals by receiver, and signed webhooks.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+pub(crate) use super::http::exchange;
 use super::http::{Reply, Request, serve};
 use crate::harness::{Home, wait_until};
 
@@ -187,20 +187,4 @@ pub(crate) fn deliver(address: &str, secret: &str, body: &Value) -> u16 {
         body.len()
     );
     exchange(address, &(head + &body)).0
-}
-
-/// The status and the body of the answer to a request; 0 where nobody answers.
-pub(crate) fn exchange(address: &str, request: &str) -> (u16, String) {
-    let mut answer = String::new();
-    if let Ok(mut stream) = TcpStream::connect(address) {
-        let _ = stream.write_all(request.as_bytes());
-        let _ = stream.read_to_string(&mut answer);
-    }
-    let status = answer
-        .split_whitespace()
-        .nth(1)
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(0);
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
-    (status, body)
 }
