@@ -125,7 +125,9 @@ fn for_chat(send: &Send) -> Result<Option<Value>, Failure> {
 /// platform's as it is.
 fn source(text: &str) -> Result<String, Failure> {
     let path = Path::new(text);
-    let is_path = text.contains('/') && !text.starts_with("http://") && !text.starts_with("https://");
+    // A platform's number of a file has neither a slash nor a dot.
+    let is_address = text.starts_with("http://") || text.starts_with("https://");
+    let is_path = text.contains(['/', '.']) && !is_address;
     if !is_path && !path.exists() {
         return Ok(text.to_owned());
     }

@@ -82,7 +82,11 @@ impl Poller<'_> {
     }
 
     fn ask_updates(&mut self) -> Result<Duration, Fault> {
-        let timeout = self.shared.poll_timeout;
+        // Whether the API is back is to be known at once, not when the next update comes.
+        let timeout = match self.reach {
+            Reach::Lost(_) => Duration::ZERO,
+            Reach::Found => self.shared.poll_timeout,
+        };
         let mut parameters = json!({
             "timeout": timeout.as_secs(),
             "limit": UPDATES_MAX,
