@@ -155,7 +155,7 @@ fn note_in_audit(client: &Client, store: &Store, action: &str, owner: &Owner, de
 }
 
 /// Has a supervisor take over what was stored, and says what that means for the bots.
-fn tell(client: &Client, done: &str) -> Result<Exit, Failure> {
+pub(in crate::cli) fn tell(client: &Client, done: &str) -> Result<Exit, Failure> {
     let effect = match client.reload()? {
         None => "no supervisor runs; it holds from the next start on".to_owned(),
         Some(answer) => {
