@@ -10,6 +10,7 @@ mod judging;
 mod limits;
 mod supervisor;
 mod telegram;
+mod whatsapp;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use self::judging::JUDGING;
 use self::limits::LIMITS;
 pub use self::supervisor::SUPERVISOR_KEYS;
 use self::telegram::TELEGRAM;
+use self::whatsapp::WHATSAPP;
 use super::kind::Kind;
 use crate::model::nearest::nearest;
 
@@ -68,9 +70,25 @@ pub(super) const fn key(name: &'static str, kind: Kind, default: Option<&'static
 /// The keys of a bot, in the order of the manual.
 pub const KEYS: &[Key] = &joined::<
     {
-        GENERAL.len() + CREDENTIALS.len() + CHAT.len() + BLOCKLIST.len() + JUDGING.len() + TELEGRAM.len() + LIMITS.len()
+        GENERAL.len()
+            + CREDENTIALS.len()
+            + CHAT.len()
+            + BLOCKLIST.len()
+            + JUDGING.len()
+            + TELEGRAM.len()
+            + WHATSAPP.len()
+            + LIMITS.len()
     },
->(&[GENERAL, CREDENTIALS, CHAT, BLOCKLIST, JUDGING, TELEGRAM, LIMITS]);
+>(&[
+    GENERAL,
+    CREDENTIALS,
+    CHAT,
+    BLOCKLIST,
+    JUDGING,
+    TELEGRAM,
+    WHATSAPP,
+    LIMITS,
+]);
 
 /// The tables as one.
 const fn joined<const LEN: usize>(tables: &[&[Key]]) -> [Key; LEN] {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::classes::signs_of;
-use super::commands::commands_of;
 use super::fault::{Fault, Faults};
 use super::keys::{KEYS, find};
 use super::probe::probes_of;
@@ -18,12 +17,10 @@ use super::settings::{ENV, Settings};
 use super::yaml::Node;
 use crate::model::blocking::BlockingPolicy;
 use crate::model::bot::{BotId, BotSpec, LogPolicy, MediaPolicy, Platform};
-use crate::model::chat::ChatPolicy;
 use crate::model::judging::{JudgingPolicy, Mode};
 use crate::model::kernel::MemoryMax;
 use crate::model::limits::ENVELOPE_BYTES_MAX;
 use crate::model::probe::Check;
-use crate::model::telegram::TelegramPolicy;
 use crate::model::units::{parse_duration, parse_size, show_duration, show_size};
 use crate::model::usage::Measure;
 
@@ -123,25 +120,15 @@ fn merge(id: &BotId, layers: &[&Settings]) -> (BotSpec, Vec<Complaint>) {
             },
             own: signs_of(merged.value("errors.classes")),
         },
-        telegram: TelegramPolicy {
-            api_root: merged.text("telegram.api_root").unwrap_or_default(),
-            parse_mode: merged.text("telegram.parse_mode"),
-            poll_timeout: merged.duration("telegram.poll_timeout"),
-        },
+        telegram: merged.telegram(),
         log: LogPolicy {
             max_size: merged.size("log.max_size"),
             keep: merged.integer("log.keep"),
         },
         queue: merged.queue(),
         accept_from: merged.texts("accept_from"),
-        chat: ChatPolicy {
-            prefixes: Some(merged.texts("prefixes"))
-                .filter(|written| !written.is_empty())
-                .unwrap_or(ChatPolicy::default().prefixes),
-            allowed_users: merged.texts("allowed_users"),
-            others: merged.text("strangers"),
-            commands: commands_of(merged.value("commands")),
-        },
+        whatsapp: merged.whatsapp(),
+        chat: merged.chat(),
         media: MediaPolicy {
             max_file: merged.size("media.max_file"),
             quota: merged.size_or_none("media.quota"),

@@ -18,6 +18,7 @@ use super::probe::Probe;
 use super::queue::QueuePolicy;
 use super::telegram::TelegramPolicy;
 pub use super::usage::{Limit, LimitAction, Limits};
+use super::whatsapp::WhatsappPolicy;
 
 /// A bot's id: `[a-z0-9][a-z0-9._-]{0,62}`, optionally followed by `@target`. The target is
 /// percent-encoded where it holds anything but letters, digits and `._-`, so an id is always one
@@ -379,6 +380,7 @@ pub struct BotSpec {
     pub errors_pattern: Option<String>,
     pub judging: JudgingPolicy,
     pub telegram: TelegramPolicy,
+    pub whatsapp: WhatsappPolicy,
     pub chat: ChatPolicy,
     pub limits: Limits,
     pub kernel: KernelPolicy,

@@ -24,3 +24,4 @@ pub mod queue;
 pub mod telegram;
 pub mod units;
 pub mod usage;
+pub mod whatsapp;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::bot::Secret;
 
 /// A platform's answers are small; files have a bound of their own.
-const ANSWER_BYTES_MAX: u64 = 8 << 20;
+pub(super) const ANSWER_BYTES_MAX: u64 = 8 << 20;
 
 /// A client for many requests, which keeps its connections open between them.
 #[derive(Clone, Debug)]

@@ -4,4 +4,6 @@
 //! the same clients. Nothing here waits longer than it is told, retries by itself or remembers a call.
 
 pub mod http;
+pub mod listener;
 pub mod telegram;
+pub mod whatsapp;

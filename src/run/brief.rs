@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::chat::ChatPolicy;
 use crate::model::telegram::TelegramPolicy;
+use crate::model::whatsapp::WhatsappPolicy;
 
 /// The variable that carries the brief.
 pub const BRIEF: &str = "MULTIBOT_BRIEF";
@@ -23,8 +24,11 @@ pub struct Brief {
     pub media: PathBuf,
     /// The longest file that is taken from a chat, in bytes.
     pub media_max_file: u64,
+    /// Bytes that `received` and `sent` may hold together; None: any number.
+    pub media_quota: Option<u64>,
     pub chat: ChatPolicy,
     pub telegram: TelegramPolicy,
+    pub whatsapp: WhatsappPolicy,
 }
 
 impl Brief {

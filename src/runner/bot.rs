@@ -6,6 +6,7 @@
 //! wakes for its heartbeat and for nothing else.
 
 mod chat;
+mod files;
 mod inbox;
 mod link;
 
@@ -20,10 +21,10 @@ use super::arrivals::Arrivals;
 use super::chats::Chats;
 use super::identity::Identity;
 use super::outbox::{Outbox, SUPERVISOR};
-use super::platform::{Platform, Ticket};
+use super::outgoing::OutgoingFiles;
+use super::platform::{Credentials, Platform, Ticket};
 use super::stop::{Ending, Stop};
 use crate::clock;
-use crate::model::bot::Secret;
 use crate::model::message::{Envelope, Kind};
 use crate::model::people::People;
 use crate::model::units::Moment;
@@ -70,7 +71,7 @@ pub(super) struct Parts {
     pub(super) identity: Identity,
     pub(super) platform: Box<dyn Platform>,
     pub(super) brief: Brief,
-    pub(super) token: Option<Secret>,
+    pub(super) credentials: Credentials,
     pub(super) waker: Waker,
     pub(super) tell: Tell,
     pub(super) heartbeat_interval: Duration,
@@ -80,7 +81,7 @@ pub(super) struct Parts {
 pub(super) struct Bot {
     identity: Identity,
     brief: Brief,
-    token: Option<Secret>,
+    credentials: Credentials,
     platform: Box<dyn Platform>,
     inbox: Consumer,
     arrivals: Arrivals,
@@ -102,6 +103,9 @@ pub(super) struct Bot {
     /// What the supervisor was asked, by the id of the question.
     asked: HashMap<String, chat::Asked>,
     forwards: Forwards,
+    files: OutgoingFiles,
+    /// When files are to be looked for that were not complete.
+    look_at: Option<Moment>,
     programs: chat::Programs,
     finished: (Sender<Finished>, Receiver<Finished>),
     /// The users that the supervisor was told of, each with the name.
@@ -128,11 +132,10 @@ impl Bot {
             arrivals: Arrivals::open(&identity.inbox, bot, clock::stamp())?,
             outbox: Outbox::new(identity.outbox.clone(), identity.bot.clone()),
             identity,
-            brief: parts.brief,
-            token: parts.token,
+            credentials: parts.credentials,
             platform: parts.platform,
             tell: parts.tell,
-            waker: parts.waker,
+            waker: parts.waker.clone(),
             heartbeat_interval: parts.heartbeat_interval,
             started: now,
             next_beat: now,
@@ -145,7 +148,10 @@ impl Bot {
             last_ticket: 0,
             asked: HashMap::new(),
             forwards: Forwards::default(),
+            files: OutgoingFiles::open(&parts.brief.media, parts.waker).map_err(Error::Media)?,
+            look_at: None,
             programs: chat::Programs::default(),
+            brief: parts.brief,
             finished: mpsc::channel(),
             seen: HashMap::new(),
             turned_away: HashSet::new(),
@@ -183,7 +189,7 @@ impl Bot {
     /// Begins to connect, and hears what comes of that at once.
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         self.beat_if_due();
-        self.platform.connect(self.token.as_ref());
+        self.platform.connect(&self.credentials);
         self.hear_platform()?;
         self.outbox.flush(clock::stamp())?;
         Ok(())
@@ -208,7 +214,8 @@ impl Bot {
     fn idle_time(&self) -> Duration {
         let now = clock::now();
         let questions = self.asked.values().map(|asked| asked.until);
-        let next = questions.fold(self.next_beat, Moment::min);
+        let looks = self.look_at.into_iter();
+        let next = questions.chain(looks).fold(self.next_beat, Moment::min);
         next.since(now)
     }
 
@@ -233,7 +240,8 @@ impl Bot {
         let finished = self.hear_programs()?;
         let arrived = self.ending.is_none() && self.take_arrival()?;
         let taken = self.take_message()?;
-        Ok(heard || finished || arrived || taken)
+        let sending = self.ending.is_none() && self.send_files()?;
+        Ok(heard || finished || arrived || taken || sending)
     }
 
     /// Says goodbye, after finishing what is in hand and taking what lies in the inbox at this moment, as far as the time

@@ -18,6 +18,8 @@ pub(super) struct Identity {
     pub(super) inbox: Mailbox,
     pub(super) outbox: Mailbox,
     pub(super) heartbeat: PathBuf,
+    /// The mark of the home; empty for one that no supervisor has told it.
+    pub(super) home_id: String,
 }
 
 /// Why the environment names no bot.
@@ -62,6 +64,10 @@ impl Identity {
             inbox: Mailbox::new(inbox.into()),
             outbox: Mailbox::new(outbox.into()),
             heartbeat: heartbeat.into(),
+            home_id: variable("MULTIBOT_HOME_ID")
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
         })
     }
 }

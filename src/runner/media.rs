@@ -1,6 +1,11 @@
-//! Where the files of chats lie: names that no sender can abuse.
+//! Where the files of chats lie: names that no sender can abuse, and files that are there whole or not at all.
 
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use crate::model::units::show_size;
 
 const NAME_CHARS_MAX: usize = 80;
 
@@ -24,6 +29,80 @@ pub(super) fn safe_name(name: &str) -> String {
     }
 }
 
+/// Where a file could not be fetched.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failed<E> {
+    /// In one line.
+    Here(String),
+    There(E),
+}
+
+/// Refuses a file that is said to be longer than one may be.
+pub(super) fn bounded<E>(bytes: Option<u64>, max: u64) -> Result<(), Failed<E>> {
+    if bytes.is_some_and(|bytes| bytes > max) {
+        let why = format!("the file is longer than media.max_file, {}", show_size(max));
+        return Err(Failed::Here(why));
+    }
+    Ok(())
+}
+
+/// Brings a file to where it is to be; `fetch` writes it and says how long it is.
+pub(super) fn bring<E>(into: &Path, fetch: impl FnOnce(&mut File) -> Result<u64, E>) -> Result<u64, Failed<E>> {
+    let here = |error: io::Error| Failed::Here(format!("{}: {error}", into.display()));
+    if let Some(dir) = into.parent() {
+        fs::create_dir_all(dir).map_err(here)?;
+    }
+    let mut part = into.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let mut target = File::create(&part).map_err(here)?;
+    let bytes = match fetch(&mut target) {
+        Ok(bytes) => bytes,
+        Err(fault) => {
+            let _ = fs::remove_file(&part);
+            return Err(Failed::There(fault));
+        }
+    };
+    target.flush().and_then(|()| target.sync_data()).map_err(here)?;
+    fs::rename(&part, into).map_err(here)?;
+    Ok(bytes)
+}
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Removed {
+    pub(super) files: usize,
+    pub(super) bytes: u64,
+}
+
+/// Removes the oldest files of `received` and `sent` until the rest holds at most `quota` bytes.
+pub(super) fn trim(root: &Path, quota: u64) -> Removed {
+    let mut kept: Vec<(i64, u64, PathBuf)> = Vec::new();
+    for folder in ["received", "sent"] {
+        for chat in fs::read_dir(root.join(folder)).into_iter().flatten().flatten() {
+            for file in fs::read_dir(chat.path()).into_iter().flatten().flatten() {
+                if let Some(meta) = file.metadata().ok().filter(fs::Metadata::is_file) {
+                    kept.push((meta.mtime(), meta.len(), file.path()));
+                }
+            }
+        }
+    }
+    kept.sort();
+    let mut total: u64 = kept.iter().map(|(_, bytes, _)| bytes).sum();
+    let mut removed = Removed::default();
+    for (_, bytes, path) in kept {
+        if total <= quota {
+            break;
+        }
+        total -= bytes;
+        if fs::remove_file(path).is_ok() {
+            removed.files += 1;
+            removed.bytes += bytes;
+        }
+    }
+    removed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +123,31 @@ mod tests {
         }
         let path = received(Path::new("/m"), "-100", "ID", "a/b.jpg");
         assert_eq!(path, Path::new("/m/received/-100/ID-a_b.jpg"));
+    }
+
+    #[test]
+    fn the_oldest_files_go_first() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes, seconds) in [
+            ("received/1/old", 10, 100),
+            ("sent/1/mid", 20, 200),
+            ("received/2/new", 30, 300),
+        ] {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, vec![0; bytes]).unwrap();
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            File::options()
+                .append(true)
+                .open(&path)
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
+        }
+        assert_eq!(trim(dir.path(), 60), Removed::default());
+        assert_eq!(trim(dir.path(), 45), Removed { files: 2, bytes: 30 });
+        assert!(dir.path().join("received/2/new").exists() && !dir.path().join("sent/1/mid").exists());
+        assert_eq!(trim(dir.path(), 0), Removed { files: 1, bytes: 30 });
     }
 
     proptest! {

@@ -9,10 +9,12 @@ mod arrivals;
 mod bot;
 mod chats;
 mod commands;
+pub mod credentials;
 mod identity;
 mod lanes;
 mod media;
 mod outbox;
+mod outgoing;
 mod platform;
 mod request;
 pub mod script;
@@ -34,8 +36,8 @@ use bot::{Bot, HEARTBEAT_INTERVAL, Parts, Tone};
 use identity::Identity;
 use stop::Stop;
 
-/// The variable with the token.
-const TOKEN: &str = "BOT_TOKEN";
+/// A field `app_secret` of the bot's credentials is in `BOT_APP_SECRET`.
+const FIELD_PREFIX: &str = "BOT_";
 
 /// Plays the bot that the environment names on the platform of this word, until it is told to end. The code
 /// is 0 after a stop, 1 when the bot could not begin or leave its last words, 2 when the word or the
@@ -63,6 +65,8 @@ enum Error {
     Unauthorized(String),
     #[error("cannot listen for signals: {0}")]
     Signals(#[from] io::Error),
+    #[error("cannot watch for files to be sent: {0}")]
+    Media(io::Error),
     #[error(transparent)]
     Spool(#[from] spool::Error),
 }
@@ -71,7 +75,7 @@ impl Error {
     fn code(&self) -> u8 {
         match self {
             Error::Identity(_) | Error::Platform(_) | Error::Brief(_) => 2,
-            Error::Signals(_) | Error::Spool(_) => 1,
+            Error::Signals(_) | Error::Media(_) | Error::Spool(_) => 1,
             Error::Unauthorized(_) => u8::try_from(UNAUTHORIZED_CODE).unwrap_or(1),
         }
     }
@@ -98,10 +102,20 @@ fn play(platform: &str) -> Result<(), Error> {
         identity,
         platform,
         brief,
-        token: variable(TOKEN).map(|token| Secret::new(token.to_string_lossy().into_owned())),
+        credentials: credentials(),
         waker: watch.waker(),
         tell: Box::new(tell),
         heartbeat_interval: HEARTBEAT_INTERVAL,
     })?;
     bot.run(&watch, &stop)
+}
+
+/// What the environment has of the bot's credentials: whatever could be a field.
+fn credentials() -> platform::Credentials {
+    let field = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        let name = name.to_str()?.strip_prefix(FIELD_PREFIX)?.to_ascii_lowercase();
+        let value = value.into_string().ok().filter(|value| !value.is_empty())?;
+        Some((name, Secret::new(value)))
+    };
+    std::env::vars_os().filter_map(field).collect()
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::platform::{Content, Outgoing, Source};
 use crate::model::blocking::REFRESH_BLOCKLIST;
+use crate::model::credential::REFRESH_CREDENTIALS;
 use crate::model::message::Envelope;
 use crate::model::people::{Level, REFRESH_ADMINS, REFRESH_PERMISSIONS};
 use crate::model::units::Stamp;
@@ -25,6 +26,8 @@ pub(super) enum Request {
     Admins(BTreeSet<String>),
     /// Who may use which command from now on.
     Permissions(BTreeMap<String, Level>),
+    /// Its credentials have changed.
+    Credentials,
     /// The targets that the bot must leave alone from now on.
     Blocklist(BTreeSet<String>),
 }
@@ -50,11 +53,12 @@ const RECONNECT: &str = "restart_connection";
 const SEND: &str = "send_message";
 const EDIT: &str = "edit_message";
 const ACTION: &str = "chat_action";
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     ACTION,
     EDIT,
     REFRESH_ADMINS,
     REFRESH_BLOCKLIST,
+    REFRESH_CREDENTIALS,
     REFRESH_PERMISSIONS,
     RECONNECT,
     SEND,
@@ -79,6 +83,7 @@ impl Request {
                 outgoing(envelope, Content::Edit { message, text })
             }
             ACTION => outgoing(envelope, Content::Action(needed(envelope, "action")?)),
+            REFRESH_CREDENTIALS => Ok(Request::Credentials),
             REFRESH_ADMINS => texts(envelope, "admins").map(Request::Admins),
             REFRESH_BLOCKLIST => texts(envelope, "targets").map(Request::Blocklist),
             REFRESH_PERMISSIONS => {
@@ -282,7 +287,7 @@ mod tests {
             (
                 "nonsense",
                 json!({}),
-                r#"unknown command "nonsense"; known are chat_action, edit_message, refresh_admins, refresh_blocklist, refresh_permissions, restart_connection, send_message, shutdown, status_request"#,
+                r#"unknown command "nonsense"; known are chat_action, edit_message, refresh_admins, refresh_blocklist, refresh_credentials, refresh_permissions, restart_connection, send_message, shutdown, status_request"#,
             ),
             (
                 "send_message",

@@ -14,11 +14,12 @@ use tempfile::TempDir;
 use super::arrival::{Arrival, File, Message, What};
 use super::bot::{Bot, HEARTBEAT_INTERVAL, Parts, Tone};
 use super::identity::Identity;
-use super::platform::{self, Class, Content, News, Outcome, Outgoing, PlainTexts, Platform, Receipt, Ticket};
+use super::platform::{
+    self, Class, Content, Credentials, News, Outcome, Outgoing, PlainTexts, Platform, Receipt, Ticket,
+};
 use super::stop::Stop;
 use crate::clock;
 use crate::config::{Settings, bot_spec, read_bots};
-use crate::model::bot::Secret;
 use crate::model::chat::{self, Action, ChatCommand};
 use crate::model::message::{Envelope, Kind, PRIORITY_CONTROL};
 use crate::model::units::Stamp;
@@ -95,7 +96,7 @@ fn parts(
         identity,
         platform,
         brief,
-        token: None,
+        credentials: Credentials::new(),
         waker: watch.waker(),
         tell,
         heartbeat_interval,
@@ -277,7 +278,7 @@ impl Platform for Scripted {
         PlainTexts::AreLeft
     }
 
-    fn connect(&mut self, _: Option<&Secret>) {
+    fn connect(&mut self, _: &Credentials) {
         self.script().connects += 1;
     }
 

@@ -180,8 +180,10 @@ pub(super) fn brief(spec: &BotSpec, media: PathBuf) -> Brief {
     Brief {
         media,
         media_max_file: spec.media.max_file,
+        media_quota: spec.media.quota,
         chat: spec.chat.clone(),
         telegram: spec.telegram.clone(),
+        whatsapp: spec.whatsapp.clone(),
     }
 }
 

@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use crate::model::bot::{BotId, BotSpec};
-use crate::model::credential::{REFRESH_CREDENTIALS, Refresh, changed};
+use crate::model::credential::{REFRESH_CREDENTIALS, Refresh, TOKEN, changed};
 use crate::model::message::{Envelope, Kind, PRIORITY_CONTROL};
 
 use super::event_loop::Supervisor;
@@ -39,7 +39,13 @@ pub(super) fn means<P>(member: &Member<P>, configured: &Configured, spec: &BotSp
         (member.token.as_ref(), &member.fields),
         (configured.token.as_ref(), &configured.fields),
     );
-    match spec.credentials_refresh {
+    // A built-in bot opens its connection anew with them. A new token makes it another account, which begins anew.
+    let is_told = spec.is_built_in() && !fields.iter().any(|field| field == TOKEN);
+    match if is_told {
+        Refresh::Command
+    } else {
+        spec.credentials_refresh
+    } {
         _ if fields.is_empty() => Means::Nothing,
         Refresh::Restart => Means::Restart,
         Refresh::Command => Means::Tell(fields),

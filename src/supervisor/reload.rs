@@ -223,10 +223,10 @@ fn policy_of(configured: &Configured) -> Policy {
 
 fn unsupported(spec: &BotSpec) -> Option<String> {
     match spec.platform {
-        Platform::Loopback | Platform::None | Platform::Telegram => None,
+        Platform::Loopback | Platform::None | Platform::Telegram | Platform::WhatsappCloud => None,
         _ if !spec.is_built_in() => None,
-        Platform::WhatsappCloud | Platform::Discord | Platform::Whatsapp => {
-            Some(format!("platform {} is not built in yet", spec.platform.word()))
+        Platform::Discord | Platform::Whatsapp => {
+            Some(format!("platform {} has no built-in bot", spec.platform.word()))
         }
     }
 }

@@ -68,6 +68,7 @@ fn policy(dice: &mut Dice) -> Policy {
             errors_pattern: None,
             judging: crate::model::judging::JudgingPolicy::default(),
             telegram: crate::model::telegram::TelegramPolicy::default(),
+            whatsapp: crate::model::whatsapp::WhatsappPolicy::default(),
             chat: crate::model::chat::ChatPolicy::default(),
             limits: Limits::default(),
             kernel: crate::model::kernel::KernelPolicy::default(),

@@ -1,10 +1,8 @@
 //! Bots of any kind are judged by what their platform says of them.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-
 use serde_json::Value;
 
+use crate::doubles::telegram::Telegram;
 use crate::harness::{FAST, Home, SLEEPER, wait_until};
 
 const TOKEN: &str = "12:AAfirstfirstfirstfirstfirstfirst";
@@ -128,55 +126,11 @@ fn signs_of_an_operators_own_and_no_judging_at_all() {
         .says(&["errors.classes", "banned"]);
 }
 
-/// Answers getMe for every token but the refused ones, whose key begins with `no`, one request a connection.
-fn bot_api() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let mut head = Vec::new();
-            let mut byte = [0];
-            while !head.ends_with(b"{}") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
-                head.push(byte[0]);
-            }
-            let head = String::from_utf8_lossy(&head).into_owned();
-            let token = head
-                .split("/bot")
-                .nth(1)
-                .and_then(|rest| rest.split('/').next())
-                .unwrap_or_default();
-            let (id, key) = token.split_once(':').unwrap_or_default();
-            let (status, body) = if key.starts_with("no") {
-                (
-                    "401 Unauthorized",
-                    r#"{"ok":false,"error_code":401,"description":"Unauthorized"}"#.to_owned(),
-                )
-            } else {
-                (
-                    "200 OK",
-                    format!(r#"{{"ok":true,"result":{{"id":{id},"is_bot":true,"username":"b{id}"}}}}"#),
-                )
-            };
-            let length = body.len();
-            let _ = write!(
-                stream,
-                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-            );
-        }
-    });
-    format!("http://{address}")
-}
-
 #[test]
 fn a_token_is_tried_when_its_bot_is_created() {
-    let home = Home::new();
-    let defaults = format!(
-        "{}  telegram: {{api_root: '{}'}}\n",
-        FAST.replace("  telegram: {api_root: 'http://127.0.0.1:1'}\n", ""),
-        bot_api()
-    );
-    home.write("home/multibot.yaml", &defaults);
+    let telegram = Telegram::start();
+    telegram.revoke("13:no-such-token", true);
+    let home = telegram.home();
     home.ok(&["start"]);
     let create = |bot: &str, token: &str| {
         let args = [
@@ -195,7 +149,7 @@ fn a_token_is_tried_when_its_bot_is_created() {
         home.run_with_stdin(&args, token).code(0).err
     };
     let said = create("good", TOKEN);
-    assert!(said.contains("@b12") && said.contains("it starts now"), "{said}");
+    assert!(said.contains("@bot12_bot") && said.contains("it starts now"), "{said}");
     let said = create("bad", "13:no-such-token");
     assert!(
         said.contains("it is held: credentials") && !said.contains("no-such"),
@@ -214,6 +168,8 @@ fn a_token_is_tried_when_its_bot_is_created() {
 
 #[test]
 fn a_token_is_rotated_when_it_is_the_same_bots_and_works() {
+    let telegram = Telegram::start();
+    telegram.revoke("12:no-more", true);
     let home = Home::new();
     let told = home.base().join("told");
     // The second token is one with which this bot does not run.
@@ -222,7 +178,7 @@ fn a_token_is_rotated_when_it_is_the_same_bots_and_works() {
         told.display()
     );
     create(&home, "shop", &script);
-    home.set("shop", &[&format!("telegram.api_root={}", bot_api())]);
+    home.set("shop", &[&format!("telegram.api_root={}", telegram.root())]);
     home.ok(&["start"]);
     home.wait_state("shop", "running");
     let rotate = |token: &str, more: &[&str]| {

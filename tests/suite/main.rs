@@ -69,3 +69,5 @@ mod up;
 #[cfg(test)]
 #[cfg(debug_assertions)]
 mod upgrade;
+#[cfg(test)]
+mod whatsapp;

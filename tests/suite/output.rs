@@ -109,7 +109,7 @@ fn fleet(home: &Home) {
     home.create("runs", SLEEPER);
     home.create("fails", "exit 3");
     home.create_with("down", &["--no-start"], SLEEPER);
-    home.ok(&["bot", "create", "held", "--token", "123:abc"]);
+    home.create_with("held", &["--platform", "telegram"], "exit 77");
 }
 
 #[test]
@@ -122,6 +122,7 @@ fn status_has_exactly_the_promised_fields_whatever_runs() {
     check_shape(&home.status());
     home.run(&["start"]);
     home.wait_state("fails", "failed");
+    home.wait_state("held", "held");
     let status = home.status();
     check_shape(&status);
     for (id, unknown) in [

@@ -327,3 +327,30 @@ fn a_stop_finishes_what_is_in_hand_and_leaves_the_rest_for_the_next_run() {
         "{early} before the stop"
     );
 }
+
+#[test]
+fn a_file_in_outgoing_is_sent_when_it_is_complete_and_the_oldest_leave_for_the_quota() {
+    let telegram = Telegram::start();
+    let home = shop(&telegram, &["media.quota=4KiB"]);
+    let outgoing = home.path("media/shop/outgoing/5");
+    std::fs::create_dir_all(&outgoing).unwrap();
+    std::fs::write(outgoing.join("menu.pdf"), vec![b'm'; 3000]).unwrap();
+    std::fs::write(outgoing.join("half.pdf.part"), "half").unwrap();
+    let sent = telegram.wait_sent(&home, TOKEN, 1);
+    assert_eq!((sent[0].method.as_str(), sent[0].chat), ("sendDocument", 5));
+    let first = home.path("media/shop/sent/5/menu.pdf");
+    wait_until("it lies in sent", &home, || first.exists());
+    let aside = home.write("aside.png", &"p".repeat(3000));
+    std::fs::rename(aside, outgoing.join("photo.png")).unwrap();
+    let sent = telegram.wait_sent(&home, TOKEN, 2);
+    assert_eq!(sent[1].method, "sendPhoto");
+    home.wait_event("shop", "media_removed");
+    assert!(!first.exists() && outgoing.join("half.pdf.part").exists());
+    assert!(home.path("media/shop/sent/5/photo.png").exists());
+    telegram.refuse(6, 403, "Forbidden: bot was blocked by the user");
+    let other = home.path("media/shop/outgoing/6");
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::write(other.join("a.txt"), "a").unwrap();
+    let refused = home.path("media/shop/refused/6/a.txt");
+    wait_until("what is refused is not tried for ever", &home, || refused.exists());
+}

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::{Effective, variables};
+use crate::config::commands::commands_of;
 use crate::model::bot::{ReadyPolicy, ReadyWhen, RestartPolicy, RestartWhen, StopPolicy, signal_number};
+use crate::model::chat::ChatPolicy;
 use crate::model::credential::login::LoginPolicy;
 use crate::model::credential::{FieldName, FieldNameError, Refresh};
 use crate::model::kernel::{GroupWhen, KernelPolicy, MemoryMax};
 use crate::model::queue::{Durability, QueuePolicy};
+use crate::model::telegram::TelegramPolicy;
 use crate::model::units::parse_size;
+use crate::model::whatsapp::WhatsappPolicy;
 
 impl Effective {
     pub(super) fn restart(&mut self) -> RestartPolicy {
@@ -25,6 +29,36 @@ impl Effective {
             window: self.duration("restart.window"),
             reset_after: self.duration("restart.reset_after"),
             retry_failed: self.duration_or_none("restart.retry_failed"),
+        }
+    }
+
+    pub(super) fn telegram(&mut self) -> TelegramPolicy {
+        TelegramPolicy {
+            api_root: self.text("telegram.api_root").unwrap_or_default(),
+            parse_mode: self.text("telegram.parse_mode"),
+            poll_timeout: self.duration("telegram.poll_timeout"),
+        }
+    }
+
+    pub(super) fn whatsapp(&mut self) -> WhatsappPolicy {
+        WhatsappPolicy {
+            api_root: self.text("whatsapp.api_root").unwrap_or_default(),
+            version: self.text("whatsapp.version").unwrap_or_default(),
+            listen: self.text("whatsapp.listen"),
+        }
+    }
+
+    pub(super) fn chat(&mut self) -> ChatPolicy {
+        let prefixes = self.texts("prefixes");
+        ChatPolicy {
+            prefixes: if prefixes.is_empty() {
+                ChatPolicy::default().prefixes
+            } else {
+                prefixes
+            },
+            allowed_users: self.texts("allowed_users"),
+            others: self.text("strangers"),
+            commands: commands_of(self.value("commands")),
         }
     }
 

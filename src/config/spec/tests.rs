@@ -95,6 +95,7 @@ fn nothing_written_is_the_built_in_loopback_bot() {
         },
         judging: JudgingPolicy::default(),
         telegram: TelegramPolicy::default(),
+        whatsapp: crate::model::whatsapp::WhatsappPolicy::default(),
         chat: ChatPolicy::default(),
         media: MediaPolicy::default(),
     };
@@ -122,6 +123,7 @@ fn every_key_reaches_its_field() {
         "queue.max_messages":5,"queue.max_bytes":"8KiB","queue.max_message":"1KiB","queue.retry_delay":"13s",
         "queue.max_retry_delay":"14s","queue.max_crashes":4,"queue.dedup_window":"15s","queue.durability":"each",
         "judge":"off","errors.classes":[{"exit":9,"class":"banned"}],"telegram.api_root":"http://127.0.0.1:8081",
+        "whatsapp.api_root":"http://127.0.0.1:8082","whatsapp.version":"v1.0","whatsapp.listen":"127.0.0.1:8090",
         "telegram.parse_mode":"HTML","telegram.poll_timeout":"29s","prefixes":["!"],"allowed_users":["7","@ann"],"strangers":"no",
         "commands":{"hours":{"reply":"10 to 18"}},"media.max_file":"3MiB","media.quota":"5GiB",
         "probes":{"api":{"tcp":"8080","period":"9s"}},"errors.pattern":"E[0-9]",
@@ -163,6 +165,12 @@ fn every_key_reaches_its_field() {
         (spec.chat.prefixes.concat(), spec.chat.allowed_users.concat()),
         ("!".into(), "7@ann".into())
     );
+    let whatsapp = spec.whatsapp;
+    assert_eq!(
+        (whatsapp.api_root.as_str(), whatsapp.version.as_str()),
+        ("http://127.0.0.1:8082", "v1.0")
+    );
+    assert_eq!(whatsapp.listen.as_deref(), Some("127.0.0.1:8090"));
     assert_eq!(spec.chat.others.as_deref(), Some("no"));
     assert_eq!(spec.chat.commands["hours"].action, Action::Reply("10 to 18".into()));
     assert_eq!((spec.media.max_file, spec.media.quota), (3 << 20, Some(5 << 30)));

@@ -22,6 +22,7 @@ use crate::runner::chats::{Origin, Task};
 use crate::runner::commands::{Decision, Question, Scene, Standing, decide};
 use crate::runner::media;
 use crate::runner::outbox::SUPERVISOR;
+use crate::runner::outgoing::Found;
 use crate::runner::platform::{Outgoing, Ticket};
 use crate::spool;
 
@@ -43,13 +44,15 @@ pub(super) enum Purpose {
     Relay(String),
     /// A file of a message that is decided on when it is there.
     File(Task),
+    /// A file that somebody has put into `outgoing`.
+    Media(Found),
 }
 
 impl Purpose {
     pub(super) fn into_command(self) -> Option<Envelope> {
         match self {
             Purpose::Command(envelope) => Some(envelope),
-            Purpose::Reply { .. } | Purpose::Relay(_) | Purpose::File(_) => None,
+            Purpose::Reply { .. } | Purpose::Relay(_) | Purpose::File(_) | Purpose::Media(_) => None,
         }
     }
 
@@ -61,7 +64,7 @@ impl Purpose {
                 Value::Number(chat) => Some(chat.to_string()),
                 _ => None,
             },
-            Purpose::Reply { chat, .. } => Some(chat.clone()),
+            Purpose::Reply { chat, .. } | Purpose::Media(Found { chat, .. }) => Some(chat.clone()),
             Purpose::Relay(_) | Purpose::File(_) => None,
         }
     }

@@ -8,6 +8,7 @@ use super::link::Link;
 use super::{Bot, Mark, SENDING_MAX};
 use crate::clock;
 use crate::model::message::{Envelope, Kind};
+use crate::runner::credentials;
 use crate::runner::outbox::SUPERVISOR;
 use crate::runner::request::{Request, SHUTDOWN};
 use crate::runner::stop::Ending;
@@ -121,6 +122,14 @@ impl Bot {
                 self.people.admins = admins;
                 Heard::Over
             }
+            Request::Credentials => match self.read_credentials() {
+                Ok(()) => {
+                    self.reconnect();
+                    Heard::Over
+                }
+                // Whoever is refused starts the bot anew, with them.
+                Err(error) => Heard::Refusal(error.to_string()),
+            },
             Request::Blocklist(targets) => {
                 self.blocked = targets;
                 Heard::Over
@@ -174,6 +183,16 @@ impl Bot {
         // that for itself.
         let is_older = envelope.created_at.unix_ms() < self.identity.since.unix_ms();
         (envelope.name == SHUTDOWN && is_older).then(|| "it was meant for an earlier run".to_owned())
+    }
+
+    fn read_credentials(&mut self) -> Result<(), credentials::Error> {
+        let identity = &self.identity;
+        let fields = credentials::current(&identity.bot, &identity.home_id, identity.inbox.dir())?;
+        let named = fields
+            .into_iter()
+            .map(|(name, value)| (name.as_str().to_owned(), value));
+        self.credentials = named.collect();
+        Ok(())
     }
 
     fn status(&self) -> Value {

@@ -63,7 +63,7 @@ impl Bot {
             Link::Opening => Link::Opening,
             Link::Up(_) | Link::Down(_) | Link::Refused(_) => Link::Down("it is being connected anew".to_owned()),
         };
-        self.platform.connect(self.token.as_ref());
+        self.platform.connect(&self.credentials);
     }
 
     fn connected(&mut self, name: Option<String>) {
@@ -137,11 +137,13 @@ impl Bot {
                 self.refuse(command, format!("{}: {why}", class.word()));
             }
             (Purpose::Command(command), Outcome::Fetched { .. }) => self.marks.push(Mark::Acked(command.id)),
+            (Purpose::Media(file), outcome) => self.file_is_over(&file, &outcome),
             (Purpose::Reply { arrival, .. }, _) => self.marks.push(Mark::Done(arrival)),
             (Purpose::Relay(id), _) => self.marks.push(Mark::Acked(id)),
             (Purpose::File(task), Outcome::Fetched { path, bytes }) => {
                 let told = json!({"chat": task.chat, "path": path, "bytes": bytes});
                 self.tell_event("media_received", told);
+                self.keep_quota();
                 self.decide(task, Some(path));
             }
             (Purpose::File(task), Outcome::Refused { why, .. }) => {

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use super::{Class, Content, News, Outcome, Outgoing, PlainTexts, Platform, Ticket};
-use crate::model::bot::Secret;
+use super::{Class, Content, Credentials, News, Outcome, Outgoing, PlainTexts, Platform, Ticket};
 use crate::runner::arrival::{File, Message};
 
 /// Has one chat, and is always connected.
@@ -26,7 +25,7 @@ impl Platform for Loopback {
         PlainTexts::ComeBack
     }
 
-    fn connect(&mut self, _: Option<&Secret>) {
+    fn connect(&mut self, _: &Credentials) {
         self.news.push_back(News::Connected { name: None });
     }
 
@@ -54,10 +53,8 @@ fn come_back(outgoing: Outgoing) -> Outcome {
             text,
             ..Message::default()
         }),
-        (None | Some(CHAT), _) => refused(
-            Class::BadRequest,
-            "only texts come back from loopback: send a text".to_owned(),
-        ),
+        (None | Some(CHAT), Content::Photo { .. } | Content::Document { .. }) => Outcome::Sent { messages: Vec::new() },
+        (None | Some(CHAT), _) => refused(Class::BadRequest, "loopback takes texts and files alone".to_owned()),
         (Some(other), _) => refused(
             Class::BadRequest,
             format!("no chat {other:?} on {WORD}: its only chat is {CHAT:?}"),

@@ -3,9 +3,14 @@
 //! Never touches the spool and never keeps the bot waiting: whatever takes time happens in threads of the platform's
 //! own, and what came of it is news, of which the bot's [`Waker`] tells.
 
+mod form;
+mod hub;
 mod loopback;
+mod split;
 mod telegram;
+mod whatsapp;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 
@@ -23,7 +28,7 @@ pub(super) trait Platform {
     fn plain_texts(&self) -> PlainTexts;
 
     /// Connects, or connects anew with these credentials. What comes of it is news.
-    fn connect(&mut self, token: Option<&Secret>);
+    fn connect(&mut self, credentials: &Credentials);
 
     /// Takes nothing more from the chats; what was sent before goes on.
     fn leave(&mut self);
@@ -36,6 +41,9 @@ pub(super) trait Platform {
 
     fn news(&mut self) -> Option<News>;
 }
+
+/// The fields that a platform may ask for, by their names: `token`, `phone_id`.
+pub(super) type Credentials = BTreeMap<String, Secret>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PlainTexts {
@@ -197,7 +205,7 @@ impl Outgoing {
 /// Why there is no such platform for a built-in bot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Error {
-    #[error("platform {word:?} has no built-in bot: known are loopback and telegram")]
+    #[error("platform {word:?} has no built-in bot: known are loopback, telegram and whatsapp-cloud")]
     NotBuiltIn { word: String },
 }
 
@@ -206,8 +214,10 @@ pub(super) fn open(word: &str, brief: &Brief, waker: Waker) -> Result<Box<dyn Pl
     match bot::Platform::from_word(word) {
         Some(bot::Platform::Loopback) => Ok(Box::new(loopback::Loopback::default())),
         Some(bot::Platform::Telegram) => Ok(Box::new(telegram::Telegram::new(brief, waker))),
-        Some(bot::Platform::None | bot::Platform::WhatsappCloud | bot::Platform::Discord | bot::Platform::Whatsapp)
-        | None => Err(Error::NotBuiltIn { word: word.to_owned() }),
+        Some(bot::Platform::WhatsappCloud) => Ok(Box::new(whatsapp::Whatsapp::new(brief, waker))),
+        Some(bot::Platform::None | bot::Platform::Discord | bot::Platform::Whatsapp) | None => {
+            Err(Error::NotBuiltIn { word: word.to_owned() })
+        }
     }
 }
 
@@ -227,7 +237,7 @@ mod tests {
                 Err(error) => assert_eq!(
                     error.to_string(),
                     format!(
-                        "platform {:?} has no built-in bot: known are loopback and telegram",
+                        "platform {:?} has no built-in bot: known are loopback, telegram and whatsapp-cloud",
                         platform.word()
                     )
                 ),

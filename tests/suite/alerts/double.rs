@@ -1,13 +1,13 @@
 //! An HTTP server that stands in for a webhook or a chat: it keeps what it accepts, and refuses when it is told to.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::doubles::http::{Reply, Request, serve};
 
 #[derive(Default)]
 struct State {
@@ -17,37 +17,19 @@ struct State {
     next: VecDeque<(u16, String)>,
     refused_at: Option<Instant>,
     gap: Duration,
-    is_over: bool,
 }
 
 pub(super) struct Double {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Double {
     pub(super) fn start() -> Double {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let state: Arc<Mutex<State>> = Arc::default();
         let own = Arc::clone(&state);
-        let thread = std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if own.lock().unwrap().is_over {
-                    return;
-                }
-                // A client that was killed in the middle of a request is none.
-                if let Ok(stream) = stream {
-                    let _ = serve(stream, &own);
-                }
-            }
-        });
-        Double {
-            address,
-            state,
-            thread: Some(thread),
-        }
+        let address = serve(move |request| judge(&own, request));
+        Double { address, state }
     }
 
     pub(super) fn url(&self) -> String {
@@ -87,63 +69,23 @@ impl Double {
     }
 }
 
-impl Drop for Double {
-    fn drop(&mut self) {
-        if let Ok(mut state) = self.state.lock() {
-            state.is_over = true;
-        }
-        // Wakes the thread, which then ends.
-        let _ = TcpStream::connect(self.address);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut first = String::new();
-    reader.read_line(&mut first)?;
-    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let line = line.trim().to_ascii_lowercase();
-        if line.is_empty() {
-            break;
-        }
-        if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap_or(0);
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let (status, header) = judge(state, path, &body);
-    let mut stream = stream;
-    write!(
-        stream,
-        "HTTP/1.1 {status} x\r\n{header}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-    )
-}
-
-fn judge(state: &Mutex<State>, path: String, body: &[u8]) -> (u16, String) {
+fn judge(state: &Mutex<State>, request: &Request) -> Reply {
     let mut state = state.lock().unwrap();
     let planned = state.next.pop_front();
     let refusal = planned.or(state.refuse_all.map(|status| (status, "x-refused: 1".to_owned())));
     match refusal {
-        Some(answer) => {
+        Some((status, header)) => {
             state.refused += 1;
             state.refused_at = Some(Instant::now());
-            answer
+            Reply::Empty(status, header)
         }
         None => {
             if let Some(at) = state.refused_at.take() {
                 state.gap = at.elapsed();
             }
-            state.accepted.push((path, serde_json::from_slice(body).unwrap()));
-            (200, "x-accepted: 1".to_owned())
+            let body = serde_json::from_slice(&request.body).unwrap();
+            state.accepted.push((request.path.clone(), body));
+            Reply::Empty(200, "x-accepted: 1".to_owned())
         }
     }
 }

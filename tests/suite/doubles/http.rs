@@ -1,4 +1,4 @@
-//! A small server of HTTP/1.1: a thread for each connection, which stays open.
+//! A small server of HTTP/1.1, a thread for each connection, which stays open, and one request to such a server.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,6 +21,8 @@ pub(crate) struct Request {
 pub(crate) enum Reply {
     Json(u16, String),
     Bytes(Vec<u8>),
+    /// No body, and one header more.
+    Empty(u16, String),
     /// The connection ends without a word.
     Nothing,
 }
@@ -42,18 +44,20 @@ pub(crate) fn serve(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static)
 fn converse(stream: &TcpStream, handler: &(dyn Fn(&Request) -> Reply + Send + Sync)) {
     let mut reader = BufReader::new(stream);
     while let Some(request) = read(&mut reader) {
-        let (status, kind, body) = match handler(&request) {
-            Reply::Json(status, text) => (status, "application/json", text.into_bytes()),
-            Reply::Bytes(bytes) => (200, "application/octet-stream", bytes),
+        let (status, header, body) = match handler(&request) {
+            Reply::Json(status, text) => (status, "content-type: application/json".to_owned(), text.into_bytes()),
+            Reply::Bytes(bytes) => (200, "content-type: application/octet-stream".to_owned(), bytes),
+            Reply::Empty(status, header) => (status, header, Vec::new()),
             Reply::Nothing => return,
         };
         let head = format!(
-            "HTTP/1.1 {status} Answer\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+            "HTTP/1.1 {status} Answer\r\n{header}\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         let mut stream = stream;
         let written = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
-        if written.is_err() {
+        let is_last = request.headers.get("connection").is_some_and(|word| word == "close");
+        if written.is_err() || is_last {
             return;
         }
     }
@@ -82,6 +86,9 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
             let mut line = String::new();
             reader.read_line(&mut line).ok()?;
             let length = usize::from_str_radix(line.trim(), 16).ok()?;
+            if body.len().saturating_add(length) > BODY_BYTES_MAX {
+                return None;
+            }
             let mut chunk = vec![0; length + 2];
             reader.read_exact(&mut chunk).ok()?;
             body.extend_from_slice(&chunk[..length]);
@@ -102,4 +109,20 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
         headers,
         body,
     })
+}
+
+/// The status and the body of the answer to a request; 0 where nobody answers.
+pub(crate) fn exchange(address: &str, request: &str) -> (u16, String) {
+    let mut answer = String::new();
+    if let Ok(mut stream) = TcpStream::connect(address) {
+        let _ = stream.write_all(request.as_bytes());
+        let _ = stream.read_to_string(&mut answer);
+    }
+    let status = answer
+        .split_whitespace()
+        .nth(1)
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(0);
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
+    (status, body)
 }

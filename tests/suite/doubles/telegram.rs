@@ -1,5 +1,9 @@
 //! A double of the Bot API, after https://core.telegram.org/bots/api: offsets, long polls of which the newer one ends
-//! the older, refusals, floods, lost answers, outages, files.
+//! the older, webhooks, refusals, floods, lost answers, outages, files.
+
+mod parameters;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -10,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::http::{Reply, Request, serve};
 use crate::harness::{Home, wait_until};
+use parameters::{Fields, Upload, parameters};
 
 #[derive(Clone)]
 pub(crate) struct Telegram {
@@ -31,6 +36,8 @@ struct State {
     moved: BTreeMap<i64, i64>,
     /// So many sends are answered with 429 and this many seconds.
     flood: Option<(usize, u64)>,
+    /// The same for getUpdates.
+    flooded_polls: Option<(usize, u64)>,
     /// So many calls are obeyed without an answer.
     lost: usize,
     is_out: bool,
@@ -41,6 +48,9 @@ struct State {
 struct Bot {
     is_revoked: bool,
     updates: VecDeque<Value>,
+    /// The kinds of updates that it asked for last; none: all.
+    allowed: Vec<String>,
+    webhook: String,
     last_update: i64,
     last_message: i64,
     polls: usize,
@@ -49,6 +59,8 @@ struct Bot {
     /// Chats that were told to wait, and until when; who comes earlier is counted.
     waiting: BTreeMap<i64, Instant>,
     hurried: usize,
+    /// Requests that no bot may send: too long, without a chat, of a method that is none.
+    violations: usize,
 }
 
 /// What a bot has sent, as it was accepted.
@@ -56,9 +68,10 @@ struct Bot {
 pub(crate) struct Sent {
     pub(crate) method: String,
     pub(crate) chat: i64,
-    pub(crate) fields: BTreeMap<String, String>,
-    /// The name and the bytes of an uploaded file.
-    pub(crate) file: Option<(String, Vec<u8>)>,
+    /// The number that it was given.
+    pub(crate) message: i64,
+    pub(crate) fields: Fields,
+    pub(crate) file: Upload,
 }
 
 impl Sent {
@@ -70,7 +83,9 @@ impl Sent {
     }
 }
 
-const UNITS_MAX: usize = 4096;
+const TEXT_UNITS_MAX: usize = 4096;
+const CAPTION_UNITS_MAX: usize = 1024;
+const UPDATES_MAX: usize = 100;
 
 impl Telegram {
     pub(crate) fn start() -> Telegram {
@@ -115,6 +130,14 @@ impl Telegram {
         self.update(token, "message", message);
     }
 
+    pub(crate) fn send_photo(&self, token: &str, chat: i64, bytes: &[u8]) {
+        let id = format!("photo-{}", bytes.len());
+        self.change(|state| state.files.insert(id.clone(), bytes.to_vec()));
+        let photo = json!([{"file_id": id, "file_size": bytes.len()}]);
+        let message = json!({"from": {"id": chat}, "photo": photo, "chat": {"id": chat, "type": "private"}, "date": 0});
+        self.update(token, "message", message);
+    }
+
     pub(crate) fn send_document(&self, token: &str, chat: i64, name: &str, bytes: &[u8]) {
         let id = format!("file-{name}");
         self.change(|state| state.files.insert(id.clone(), bytes.to_vec()));
@@ -125,13 +148,29 @@ impl Telegram {
     }
 
     pub(crate) fn kick(&self, token: &str, chat: i64) {
-        let change = json!({"chat": {"id": chat, "type": "group"}, "new_chat_member": {"status": "kicked"}});
+        self.member(token, chat, "kicked");
+    }
+
+    pub(crate) fn join(&self, token: &str, chat: i64) {
+        self.member(token, chat, "member");
+    }
+
+    fn member(&self, token: &str, chat: i64, status: &str) {
+        let change = json!({"chat": {"id": chat, "type": "group"}, "new_chat_member": {"status": status}});
         self.update(token, "my_chat_member", change);
+    }
+
+    /// Tells this address from now on, so that nobody may poll.
+    pub(crate) fn webhook(&self, token: &str, url: &str) {
+        self.change(|state| state.bots.entry(token.to_owned()).or_default().webhook = url.to_owned());
     }
 
     fn update(&self, token: &str, kind: &str, mut body: Value) {
         self.change(|state| {
             let bot = state.bots.entry(token.to_owned()).or_default();
+            if !bot.allowed.is_empty() && !bot.allowed.iter().any(|allowed| allowed == kind) {
+                return;
+            }
             bot.last_update += 1;
             bot.last_message += 1;
             body["message_id"] = bot.last_message.into();
@@ -153,6 +192,10 @@ impl Telegram {
 
     pub(crate) fn flood(&self, sends: usize, retry_after: u64) {
         self.change(|state| state.flood = Some((sends, retry_after)));
+    }
+
+    pub(crate) fn flood_polls(&self, polls: usize, retry_after: u64) {
+        self.change(|state| state.flooded_polls = Some((polls, retry_after)));
     }
 
     pub(crate) fn lose_answers(&self, count: usize) {
@@ -200,6 +243,10 @@ impl Telegram {
         self.state().bots.get(token).map_or(0, |bot| bot.updates.len())
     }
 
+    pub(crate) fn violations(&self, token: &str) -> usize {
+        self.state().bots.get(token).map_or(0, |bot| bot.violations)
+    }
+
     /// Sends that came before a told wait was over.
     pub(crate) fn hurried(&self, token: &str) -> usize {
         self.state().bots.get(token).map_or(0, |bot| bot.hurried)
@@ -214,7 +261,8 @@ impl World {
         if request.method != "GET" && request.method != "POST" {
             return refusal(405, "Method Not Allowed");
         }
-        let path = request.path.trim_start_matches('/');
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        let path = path.trim_start_matches('/');
         if let Some((_, file)) = path.strip_prefix("file/bot").and_then(|rest| rest.split_once('/')) {
             let state = self.state.lock().unwrap();
             let found = state.files.get(file).cloned();
@@ -223,13 +271,12 @@ impl World {
         let Some((token, method)) = path.strip_prefix("bot").and_then(|rest| rest.split_once('/')) else {
             return refusal(404, "Not Found");
         };
-        let (fields, file) = parameters(request);
-        let reply = if method == "getUpdates" {
-            self.updates(token, &fields)
-        } else {
-            self.call(token, method, fields, file)
-        };
+        let (fields, file) = parameters(request, query);
+        if method == "getUpdates" {
+            return self.updates(token, &fields);
+        }
         let mut state = self.state.lock().unwrap();
+        let reply = state.call(token, method, fields, file);
         if method.starts_with("send") && state.lost > 0 {
             state.lost -= 1;
             return Reply::Nothing;
@@ -237,14 +284,16 @@ impl World {
         reply
     }
 
-    fn updates(&self, token: &str, fields: &BTreeMap<String, String>) -> Reply {
+    fn updates(&self, token: &str, fields: &Fields) -> Reply {
         let number = |name: &str| fields.get(name).and_then(|text| text.parse::<i64>().ok());
         let until = Instant::now() + Duration::from_secs(u64::try_from(number("timeout").unwrap_or(0)).unwrap_or(0));
+        let limit = number("limit").and_then(|limit| usize::try_from(limit).ok());
+        let limit = limit.unwrap_or(UPDATES_MAX).clamp(1, UPDATES_MAX);
         let mut state = self.state.lock().unwrap();
-        let bot = state.bots.entry(token.to_owned()).or_default();
-        *bot.calls.entry("getUpdates".to_owned()).or_default() += 1;
-        bot.polls += 1;
-        let own = bot.polls;
+        let own = match state.begin_poll(token, number("offset").unwrap_or(0), fields) {
+            Ok(own) => own,
+            Err(refused) => return refused,
+        };
         self.changed.notify_all();
         loop {
             if state.is_out {
@@ -259,14 +308,7 @@ impl World {
                     "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running";
                 return refusal(409, text);
             }
-            if let Some(offset) = number("offset").filter(|offset| *offset > 0) {
-                bot.updates
-                    .retain(|update| update["update_id"].as_i64() >= Some(offset));
-            }
             if !bot.updates.is_empty() || Instant::now() >= until {
-                let limit = number("limit")
-                    .and_then(|limit| usize::try_from(limit).ok())
-                    .unwrap_or(100);
                 let found: Vec<&Value> = bot.updates.iter().take(limit).collect();
                 return accepted(json!(found));
             }
@@ -274,17 +316,41 @@ impl World {
             state = self.changed.wait_timeout(state, left).unwrap().0;
         }
     }
+}
 
-    fn call(
-        &self,
-        token: &str,
-        method: &str,
-        fields: BTreeMap<String, String>,
-        file: Option<(String, Vec<u8>)>,
-    ) -> Reply {
-        let mut state = self.state.lock().unwrap();
-        let state = &mut *state;
-        let bot = state.bots.entry(token.to_owned()).or_default();
+impl State {
+    /// Takes the place of an older poll and confirms what is below the offset; the number of this poll.
+    fn begin_poll(&mut self, token: &str, offset: i64, fields: &Fields) -> Result<usize, Reply> {
+        let bot = self.bots.entry(token.to_owned()).or_default();
+        *bot.calls.entry("getUpdates".to_owned()).or_default() += 1;
+        if !bot.webhook.is_empty() {
+            let text = "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first";
+            return Err(refusal(409, text));
+        }
+        if let Some((polls @ 1.., seconds)) = self.flooded_polls {
+            self.flooded_polls = Some((polls - 1, seconds));
+            return Err(flooded(seconds));
+        }
+        bot.polls += 1;
+        if let Some(allowed) = fields.get("allowed_updates") {
+            bot.allowed = serde_json::from_str(allowed).unwrap_or_default();
+        }
+        // From the end where it is negative: all before is forgotten.
+        let kept = match usize::try_from(offset) {
+            Ok(_) => bot
+                .updates
+                .iter()
+                .filter(|it| it["update_id"].as_i64() >= Some(offset))
+                .count(),
+            Err(_) => usize::try_from(-offset).unwrap(),
+        };
+        let confirmed = bot.updates.len().saturating_sub(kept);
+        bot.updates.drain(..confirmed);
+        Ok(bot.polls)
+    }
+
+    fn call(&mut self, token: &str, method: &str, fields: Fields, file: Upload) -> Reply {
+        let bot = self.bots.entry(token.to_owned()).or_default();
         *bot.calls.entry(method.to_owned()).or_default() += 1;
         if bot.is_revoked {
             return refusal(401, "Unauthorized");
@@ -292,55 +358,91 @@ impl World {
         match method {
             "getMe" => {
                 let id: i64 = token.split(':').next().unwrap_or_default().parse().unwrap_or(1);
-                return accepted(json!({"id": id, "is_bot": true, "username": format!("bot{id}_bot")}));
+                accepted(json!({"id": id, "is_bot": true, "username": format!("bot{id}_bot")}))
             }
-            "getWebhookInfo" => {
-                return accepted(json!({"url": "", "pending_update_count": bot.updates.len()}));
+            "getWebhookInfo" => accepted(json!({"url": bot.webhook, "pending_update_count": bot.updates.len()})),
+            "deleteWebhook" => {
+                bot.webhook.clear();
+                accepted(json!(true))
             }
             "getFile" => {
                 let id = fields.get("file_id").cloned().unwrap_or_default();
-                return accepted(json!({"file_id": id, "file_path": id}));
+                match self.files.get(&id) {
+                    Some(bytes) => accepted(json!({"file_id": id, "file_path": id, "file_size": bytes.len()})),
+                    None => refusal(400, "Bad Request: invalid file_id"),
+                }
             }
-            _ => {}
+            "leaveChat" => accepted(json!(true)),
+            "sendMessage" | "sendPhoto" | "sendDocument" | "sendChatAction" | "editMessageText" => {
+                self.send(token, method, fields, file)
+            }
+            _ => {
+                bot.violations += 1;
+                refusal(404, "Not Found")
+            }
         }
-        let chat = fields
-            .get("chat_id")
-            .and_then(|chat| chat.parse::<i64>().ok())
-            .unwrap_or(0);
+    }
+
+    fn send(&mut self, token: &str, method: &str, fields: Fields, file: Upload) -> Reply {
+        let bot = self.bots.entry(token.to_owned()).or_default();
+        if let Some(text) = violation(method, &fields) {
+            bot.violations += 1;
+            return refusal(400, text);
+        }
+        let chat = fields["chat_id"].parse::<i64>().unwrap_or(0);
         if bot.waiting.get(&chat).is_some_and(|until| Instant::now() < *until) {
             bot.hurried += 1;
         }
-        if let Some((sends @ 1.., seconds)) = state.flood {
-            state.flood = Some((sends - 1, seconds));
+        if let Some((sends @ 1.., seconds)) = self.flood {
+            self.flood = Some((sends - 1, seconds));
             bot.waiting.insert(chat, Instant::now() + Duration::from_secs(seconds));
-            let body = json!({"ok": false, "error_code": 429, "description": "Too Many Requests: retry after",
-                "parameters": {"retry_after": seconds}});
-            return Reply::Json(429, body.to_string());
+            return flooded(seconds);
         }
-        if let Some((code, text)) = state.refusing.get(&chat) {
+        if let Some((code, text)) = self.refusing.get(&chat) {
             return refusal(*code, text);
         }
-        if let Some(to) = state.moved.get(&chat) {
-            let body = json!({"ok": false, "error_code": 400, "description": "Bad Request: group chat was upgraded",
-                "parameters": {"migrate_to_chat_id": to}});
-            return Reply::Json(400, body.to_string());
+        if let Some(to) = self.moved.get(&chat) {
+            let text = "Bad Request: group chat was upgraded to a supergroup chat";
+            return refusal_with(400, text, json!({"migrate_to_chat_id": to}));
         }
-        let sent = Sent {
+        let (message, result) = match method {
+            "sendChatAction" => (0, json!(true)),
+            "editMessageText" => {
+                let message = fields.get("message_id").and_then(|id| id.parse().ok()).unwrap_or(0);
+                (message, json!({"message_id": message, "chat": {"id": chat}}))
+            }
+            _ => {
+                bot.last_message += 1;
+                (
+                    bot.last_message,
+                    json!({"message_id": bot.last_message, "chat": {"id": chat}}),
+                )
+            }
+        };
+        bot.sent.push(Sent {
             method: method.to_owned(),
             chat,
+            message,
             fields,
             file,
-        };
-        if sent
-            .fields
-            .get("text")
-            .is_some_and(|text| text.encode_utf16().count() > UNITS_MAX)
-        {
-            return refusal(400, "Bad Request: message is too long");
-        }
-        bot.last_message += 1;
-        bot.sent.push(sent);
-        accepted(json!({"message_id": bot.last_message, "chat": {"id": chat}}))
+        });
+        accepted(result)
+    }
+}
+
+/// What no bot may ask for, in the words of the API.
+fn violation(method: &str, fields: &Fields) -> Option<&'static str> {
+    let units = |name: &str| fields.get(name).map_or(0, |text| text.encode_utf16().count());
+    if units("chat_id") == 0 {
+        Some("Bad Request: chat_id is empty")
+    } else if method.ends_with("Message") && units("text") == 0 {
+        Some("Bad Request: message text is empty")
+    } else if units("text") > TEXT_UNITS_MAX {
+        Some("Bad Request: message is too long")
+    } else if units("caption") > CAPTION_UNITS_MAX {
+        Some("Bad Request: message caption is too long")
+    } else {
+        None
     }
 }
 
@@ -349,46 +451,16 @@ fn accepted(result: Value) -> Reply {
 }
 
 fn refusal(code: u16, text: &str) -> Reply {
-    Reply::Json(
-        code,
-        json!({"ok": false, "error_code": code, "description": text}).to_string(),
-    )
+    let body = json!({"ok": false, "error_code": code, "description": text});
+    Reply::Json(code, body.to_string())
 }
 
-type Upload = Option<(String, Vec<u8>)>;
-
-/// The parameters as texts, and an uploaded file.
-fn parameters(request: &Request) -> (BTreeMap<String, String>, Upload) {
-    let kind = request.headers.get("content-type").map_or("", String::as_str);
-    if let Some((_, boundary)) = kind.split_once("boundary=") {
-        return form(&request.body, boundary);
-    }
-    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-    let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let fields = body.as_object().into_iter().flatten();
-    (fields.map(|(name, value)| (name.clone(), shown(value))).collect(), None)
+fn refusal_with(code: u16, text: &str, parameters: Value) -> Reply {
+    let body = json!({"ok": false, "error_code": code, "description": text, "parameters": parameters});
+    Reply::Json(code, body.to_string())
 }
 
-fn form(body: &[u8], boundary: &str) -> (BTreeMap<String, String>, Upload) {
-    let (mut fields, mut file) = (BTreeMap::new(), None);
-    let mark = format!("--{boundary}").into_bytes();
-    let starts: Vec<usize> = (0..body.len()).filter(|at| body[*at..].starts_with(&mark)).collect();
-    for pair in starts.windows(2) {
-        let part = &body[pair[0] + mark.len() + 2..pair[1] - 2];
-        let end = (0..part.len()).find(|at| part[*at..].starts_with(b"\r\n\r\n")).unwrap();
-        let head = String::from_utf8_lossy(&part[..end]).into_owned();
-        let content = part[end + 4..].to_vec();
-        let attribute = |name: &str| {
-            let (_, rest) = head.split_once(&format!(" {name}=\""))?;
-            Some(rest.split('"').next().unwrap_or_default().to_owned())
-        };
-        match attribute("filename") {
-            Some(name) => file = Some((name, content)),
-            None => {
-                let name = attribute("name").unwrap_or_default();
-                fields.insert(name, String::from_utf8_lossy(&content).into_owned());
-            }
-        }
-    }
-    (fields, file)
+fn flooded(seconds: u64) -> Reply {
+    let text = format!("Too Many Requests: retry after {seconds}");
+    refusal_with(429, &text, json!({"retry_after": seconds}))
 }

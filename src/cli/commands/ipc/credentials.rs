@@ -1,18 +1,15 @@
 //! `multibot ipc credentials`: the secret fields of the bot that asks, as the store has them now.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use crate::cli::client::Client;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::home::Home;
 use crate::model::bot::{BotId, Secret};
-use crate::model::credential::{FieldName, Fields, TOKEN};
+use crate::model::credential::{FieldName, Fields};
 use crate::output;
-use crate::runner::script;
-use crate::store::{Credentials, Store};
+use crate::runner::{credentials, script};
 
 pub(super) fn run(name: Option<&FieldName>, is_json: bool) -> Result<Exit, Failure> {
     let asker = Asker::find()?;
@@ -74,35 +71,10 @@ impl Asker {
     }
 
     fn fields(&self) -> Result<Fields, Failure> {
-        let store = self.store()?;
-        store.bots().get(&self.bot)?;
-        let credentials = store.credentials();
-        let mut fields = Credentials::of_bot(&credentials.fields()?, &self.bot);
-        if let (Some(token), Ok(name)) = (credentials.token(&self.bot)?, TOKEN.parse()) {
-            fields.insert(name, token);
-        }
-        Ok(fields)
-    }
-
-    /// The store of the home whose mailbox the bot has. A copied home has the same mark in another place, and another
-    /// home in the same place has another mark.
-    fn store(&self) -> Result<Store, Failure> {
-        let foreign = || {
-            Failure::Refused(format!(
-                "MULTIBOT_INBOX and MULTIBOT_HOME_ID name no home of {}: {}",
-                self.bot,
-                self.inbox.display()
-            ))
-        };
-        let dir = self.inbox.ancestors().nth(3).map(Path::to_owned);
-        let home = Home::find(Some(dir.ok_or_else(foreign)?), |_| None)?;
-        if home.inbox_of(&self.bot) != self.inbox {
-            return Err(foreign());
-        }
-        match Client::new(home)?.read_store() {
-            Ok(Some(store)) if store.home_id()? == self.home_id => Ok(store),
-            Ok(_) => Err(foreign()),
-            Err(failure) => Err(failure),
+        match credentials::current(&self.bot, &self.home_id, &self.inbox) {
+            Ok(fields) => Ok(fields),
+            Err(credentials::Error::Store(error)) => Err(error.into()),
+            Err(error) => Err(Failure::Refused(error.to_string())),
         }
     }
 }

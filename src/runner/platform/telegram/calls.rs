@@ -1,15 +1,13 @@
 //! What is to be sent as calls of the Bot API. Pure, but for the file that an upload reads.
 
 use std::collections::VecDeque;
-use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use super::split::{CAPTION_UNITS_MAX, TEXT_UNITS_MAX, split, units};
+use crate::runner::platform::form;
+use crate::runner::platform::split::{CAPTION_UNITS_MAX, TEXT_UNITS_MAX, split, units};
 use crate::runner::platform::{Content, Outgoing, Source};
-use crate::spool::new_id;
 
 /// One call. Its parameters are JSON; a file beside them makes it a form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,55 +108,23 @@ pub(super) fn body(call: &Call) -> Result<(String, Vec<u8>), String> {
         let body = Value::Object(call.parameters.clone()).to_string();
         return Ok(("application/json".to_owned(), body.into_bytes()));
     };
-    let content = read(&upload.path)?;
-    // Nobody can have written it into a file before: it is new each time.
-    let boundary = new_id(crate::clock::stamp());
-    let mut body = Vec::with_capacity(content.len() + 1024);
-    for (name, value) in &call.parameters {
+    let fields = call.parameters.iter().map(|(name, value)| {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n");
-        body.extend_from_slice(head.as_bytes());
-    }
-    let name = upload.path.file_name().unwrap_or_default().to_string_lossy();
-    let name: String = name
-        .chars()
-        .map(|c| if c == '"' || c.is_control() { '_' } else { c })
-        .collect();
-    let head = format!(
-        "--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"; filename=\"{name}\"\r\n\
-         Content-Type: application/octet-stream\r\n\r\n",
-        upload.field
-    );
-    body.extend_from_slice(head.as_bytes());
-    body.extend_from_slice(&content);
-    body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
-    Ok((format!("multipart/form-data; boundary={boundary}"), body))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let told = |why: String| format!("{}: {why}", path.display());
-    let meta = fs::metadata(path).map_err(|error| told(error.to_string()))?;
-    if !meta.is_file() {
-        return Err(told("not a file that can be sent".to_owned()));
-    }
-    if meta.len() > UPLOAD_BYTES_MAX {
-        return Err(told(format!(
-            "{} bytes long, at most {UPLOAD_BYTES_MAX} can be sent",
-            meta.len()
-        )));
-    }
-    let file = fs::File::open(path).map_err(|error| told(error.to_string()))?;
-    let mut content = Vec::new();
-    let mut bounded = file.take(UPLOAD_BYTES_MAX);
-    bounded
-        .read_to_end(&mut content)
-        .map_err(|error| told(error.to_string()))?;
-    Ok(content)
+        (name.as_str(), text)
+    });
+    form::encode(
+        fields,
+        upload.field,
+        &upload.path,
+        "application/octet-stream",
+        UPLOAD_BYTES_MAX,
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn made(outgoing: Outgoing) -> Vec<(&'static str, Value)> {
         calls("42", outgoing, None)

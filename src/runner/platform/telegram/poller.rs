@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Connection, Shared, updates};
+use super::{Shared, updates};
 use crate::platform::telegram::{Client, Fault};
+use crate::runner::platform::hub::Connection;
 use crate::runner::platform::{News, Receipt};
 
 /// How long a call may take that does not wait for anything.
@@ -62,7 +63,7 @@ pub(super) fn run(shared: &Arc<Shared>, client: &Client, connection: Connection)
                 None => return,
             },
         };
-        if !wait.is_zero() && !shared.stay(connection, wait) {
+        if !wait.is_zero() && !shared.hub.stay(connection, wait) {
             return;
         }
     }
@@ -70,7 +71,7 @@ pub(super) fn run(shared: &Arc<Shared>, client: &Client, connection: Connection)
 
 impl Poller<'_> {
     fn is_current(&self) -> bool {
-        self.shared.state().connection == self.connection
+        self.shared.hub.is_current(self.connection)
     }
 
     fn ask_name(&mut self) -> Result<Duration, Fault> {
@@ -113,17 +114,16 @@ impl Poller<'_> {
         }
         let (receipt, answer) = mpsc::sync_channel(1);
         let receipt = Receipt(receipt);
-        self.shared.tell(News::Arrived { arrivals, receipt });
+        self.shared.hub.tell(News::Arrived { arrivals, receipt });
         answer.recv().unwrap_or(false)
     }
 
     fn found(&mut self) {
         if let Reach::Lost(_) = self.reach {
             self.reach = Reach::Found;
-            self.shared.state().lanes.reachable();
-            self.shared.changed.notify_all();
+            self.shared.hub.reached();
             let name = self.name.clone().filter(|name| !name.is_empty());
-            self.shared.tell(News::Connected { name });
+            self.shared.hub.tell(News::Connected { name });
         }
     }
 
@@ -132,11 +132,11 @@ impl Poller<'_> {
         let why = fault.to_string();
         match fault {
             Fault::Unauthorized(why) => {
-                self.shared.tell(News::Unauthorized { why });
+                self.shared.hub.tell(News::Unauthorized { why });
                 return None;
             }
             Fault::Conflict(why) => {
-                self.shared.tell(News::Conflict { why });
+                self.shared.hub.tell(News::Conflict { why });
                 return Some(CONFLICT_DELAY);
             }
             Fault::Wait { after, .. } => return Some(after),
@@ -147,7 +147,7 @@ impl Poller<'_> {
             Reach::Found => 0,
         };
         if failures == 0 {
-            self.shared.tell(News::Unreachable { why });
+            self.shared.hub.tell(News::Unreachable { why });
         }
         self.reach = Reach::Lost(failures.saturating_add(1));
         let delay = RETRY_DELAY * 2u32.saturating_pow(failures.min(16));

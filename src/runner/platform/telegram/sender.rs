@@ -1,19 +1,17 @@
 //! Carries out what waits in the lanes, one call after the other.
 
 use std::collections::VecDeque;
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Job, Line, Shared, calls, classes};
+use super::{Job, calls, classes};
 use crate::clock;
 use crate::platform::telegram::{Client, Fault};
 use crate::runner::arrival::File;
-use crate::runner::lanes::Next;
+use crate::runner::media::{self, Failed};
+use crate::runner::platform::hub::Hub;
 use crate::runner::platform::{Class, News, Outcome, Ticket};
 
 /// How long a call may take: it may hold a large file.
@@ -22,55 +20,26 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(300);
 /// What a job waits whose token was refused: the bot ends before.
 const REFUSED_DELAY: Duration = Duration::from_secs(5);
 
-/// Works until the bot is gone.
-pub(super) fn run(shared: &Shared) {
-    while let Some((client, lane, job)) = take(shared) {
-        match job {
-            Job::Send { ticket, calls, sent } => send(shared, &client, &lane, (ticket, calls, sent)),
-            Job::Fetch { ticket, file, into } => fetch(shared, &client, &lane, (ticket, file, into)),
-        }
+pub(super) fn work(hub: &Telegrams, client: &Client, lane: &str, job: Job, file_bytes_max: u64) {
+    match job {
+        Job::Send { ticket, calls, sent } => send(hub, client, lane, (ticket, calls, sent)),
+        Job::Fetch { ticket, file, into } => fetch(hub, client, lane, (ticket, file, into), file_bytes_max),
     }
 }
 
-/// Waits for the next job; None when the bot is gone.
-fn take(shared: &Shared) -> Option<(Client, String, Job)> {
-    let mut state = shared.state();
-    loop {
-        let now = clock::now();
-        let wait = match &state.line {
-            Line::Closed => return None,
-            Line::Unopened => None,
-            Line::Open(client) => {
-                let client = client.clone();
-                match state.lanes.next(now) {
-                    Next::Job(lane, job) => return Some((client, lane, job)),
-                    Next::At(then) => Some(then.since(now)),
-                    Next::Nothing => None,
-                }
-            }
-        };
-        state = match wait {
-            None => shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            Some(wait) => match shared.changed.wait_timeout(state, wait) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            },
-        };
-    }
-}
-
+type Telegrams = Hub<Client, Job>;
 type Sending = (Ticket, VecDeque<calls::Call>, Vec<String>);
 
 /// Makes the first of the calls.
-fn send(shared: &Shared, client: &Client, lane: &str, (ticket, mut calls, mut sent): Sending) {
+fn send(hub: &Telegrams, client: &Client, lane: &str, (ticket, mut calls, mut sent): Sending) {
     let Some(call) = calls.front() else {
-        return settle(shared, lane, ticket, Outcome::Sent { messages: sent });
+        return hub.settle(lane, ticket, Outcome::Sent { messages: sent });
     };
     let answer = match calls::body(call) {
         Ok((kind, body)) => client.post(call.method, &kind, &body, CALL_TIMEOUT),
         Err(why) => {
             let class = Class::BadRequest;
-            return settle(shared, lane, ticket, Outcome::Refused { class, why });
+            return hub.settle(lane, ticket, Outcome::Refused { class, why });
         }
     };
     match answer {
@@ -78,15 +47,13 @@ fn send(shared: &Shared, client: &Client, lane: &str, (ticket, mut calls, mut se
             sent.extend(result["message_id"].as_i64().map(|id| id.to_string()));
             calls.pop_front();
             if calls.is_empty() {
-                return settle(shared, lane, ticket, Outcome::Sent { messages: sent });
+                return hub.settle(lane, ticket, Outcome::Sent { messages: sent });
             }
-            let job = Job::Send { ticket, calls, sent };
-            shared.state().lanes.again(lane, job, clock::now());
-            shared.changed.notify_one();
+            hub.again(lane, Job::Send { ticket, calls, sent }, clock::now());
         }
         // It is what it should be already.
         Err(Fault::Refused { ref text, .. }) if text.contains("message is not modified") => {
-            settle(shared, lane, ticket, Outcome::Sent { messages: sent });
+            hub.settle(lane, ticket, Outcome::Sent { messages: sent });
         }
         Err(Fault::Refused {
             migrated_to: Some(to), ..
@@ -95,92 +62,53 @@ fn send(shared: &Shared, client: &Client, lane: &str, (ticket, mut calls, mut se
                 call.parameters.insert("chat_id".to_owned(), to.into());
             }
             let (from, to) = (lane.to_owned(), to.to_string());
-            shared.tell(News::Moved { from, to });
-            shared
-                .state()
-                .lanes
-                .again(lane, Job::Send { ticket, calls, sent }, clock::now());
-            shared.changed.notify_one();
+            hub.tell(News::Moved { from, to });
+            hub.again(lane, Job::Send { ticket, calls, sent }, clock::now());
         }
         Err(Fault::Refused { code, text, .. }) => {
             let class = classes::class(code, &text);
-            settle(shared, lane, ticket, Outcome::Refused { class, why: text });
+            hub.settle(lane, ticket, Outcome::Refused { class, why: text });
         }
-        Err(fault) => postpone(shared, lane, Job::Send { ticket, calls, sent }, fault),
+        Err(fault) => postpone(hub, lane, Job::Send { ticket, calls, sent }, fault),
     }
 }
 
-fn fetch(shared: &Shared, client: &Client, lane: &str, (ticket, file, into): (Ticket, File, PathBuf)) {
+fn fetch(
+    hub: &Telegrams,
+    client: &Client,
+    lane: &str,
+    (ticket, file, into): (Ticket, File, PathBuf),
+    file_bytes_max: u64,
+) {
     let refused = |why: String| Outcome::Refused {
         class: Class::Other,
         why,
     };
-    match download(shared, client, &file, &into) {
-        Ok(bytes) => settle(shared, lane, ticket, Outcome::Fetched { path: into, bytes }),
-        Err(Failed::Here(why)) => settle(shared, lane, ticket, refused(why)),
-        Err(Failed::There(Fault::Refused { text, .. })) => settle(shared, lane, ticket, refused(text)),
-        Err(Failed::There(fault)) => postpone(shared, lane, Job::Fetch { ticket, file, into }, fault),
+    match download(client, &file, &into, file_bytes_max) {
+        Ok(bytes) => hub.settle(lane, ticket, Outcome::Fetched { path: into, bytes }),
+        Err(Failed::Here(why)) => hub.settle(lane, ticket, refused(why)),
+        Err(Failed::There(Fault::Refused { text, .. })) => hub.settle(lane, ticket, refused(text)),
+        Err(Failed::There(fault)) => postpone(hub, lane, Job::Fetch { ticket, file, into }, fault),
     }
-}
-
-/// Where a file could not be fetched.
-enum Failed {
-    Here(String),
-    There(Fault),
 }
 
 /// Brings a file to where it is to be: whole, or not at all.
-fn download(shared: &Shared, client: &Client, file: &File, into: &Path) -> Result<u64, Failed> {
-    let here = |error: std::io::Error| Failed::Here(format!("{}: {error}", into.display()));
-    let max = shared.file_bytes_max;
-    if file.bytes.is_some_and(|bytes| bytes > max) {
-        return Err(Failed::Here(format!(
-            "the file is longer than media.max_file, {max} bytes"
-        )));
-    }
+fn download(client: &Client, file: &File, into: &Path, max: u64) -> Result<u64, Failed<Fault>> {
+    media::bounded(file.bytes, max)?;
     let found = client.call("getFile", &json!({"file_id": file.id}), CALL_TIMEOUT);
     let found = found.map_err(Failed::There)?;
-    let path = found["file_path"].as_str().unwrap_or_default().to_owned();
-    if let Some(dir) = into.parent() {
-        fs::create_dir_all(dir).map_err(here)?;
-    }
-    let part = into.with_extension("part");
-    let mut target = fs::File::create(&part).map_err(here)?;
-    let fetched = client.download(&path, &mut target, max, FETCH_TIMEOUT);
-    let bytes = match fetched {
-        Ok(bytes) => bytes,
-        Err(fault) => {
-            let _ = fs::remove_file(&part);
-            return Err(Failed::There(fault));
-        }
-    };
-    target.flush().and_then(|()| target.sync_data()).map_err(here)?;
-    fs::rename(&part, into).map_err(here)?;
-    Ok(bytes)
+    let path = found["file_path"].as_str().unwrap_or_default();
+    media::bring(into, |target| client.download(path, target, max, FETCH_TIMEOUT))
 }
 
 /// Puts a job back that nothing is known of but that it must wait.
-fn postpone(shared: &Shared, lane: &str, job: Job, fault: Fault) {
-    let now = clock::now();
-    let mut state = shared.state();
+fn postpone(hub: &Telegrams, lane: &str, job: Job, fault: Fault) {
     match fault {
-        Fault::Wait { after, .. } => state.lanes.again(lane, job, now + after),
+        Fault::Wait { after, .. } => hub.again(lane, job, clock::now() + after),
         Fault::Unauthorized(why) => {
-            state.lanes.again(lane, job, now + REFUSED_DELAY);
-            let _ = state.news.send(News::Unauthorized { why });
+            hub.again(lane, job, clock::now() + REFUSED_DELAY);
+            hub.tell(News::Unauthorized { why });
         }
-        Fault::Conflict(_) | Fault::Refused { .. } | Fault::Unreachable(_) => {
-            state.lanes.unreachable(lane, job, now);
-        }
+        Fault::Conflict(_) | Fault::Refused { .. } | Fault::Unreachable(_) => hub.unheard(lane, job),
     }
-    drop(state);
-    shared.waker.wake();
-    // The others learn that they may have to wait, or may go on.
-    shared.changed.notify_all();
-}
-
-fn settle(shared: &Shared, lane: &str, ticket: Ticket, outcome: Outcome) {
-    shared.state().lanes.done(lane);
-    shared.tell(News::Settled { ticket, outcome });
-    shared.changed.notify_one();
 }

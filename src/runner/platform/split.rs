@@ -1,6 +1,6 @@
-//! Long texts in the parts that the Bot API takes. Pure.
+//! Long texts in the parts that a platform takes. Pure.
 
-/// UTF-16 units in one message, which is how the Bot API counts.
+/// UTF-16 units in one message, which is how the Bot API counts; the Cloud API takes at least as much.
 pub(super) const TEXT_UNITS_MAX: usize = 4096;
 /// The same for the caption of a photo or document.
 pub(super) const CAPTION_UNITS_MAX: usize = 1024;
