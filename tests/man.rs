@@ -434,6 +434,12 @@ const DOCUMENT_KEYS: &[(&str, &str)] = &[
          the shell that applies the file, `{file: PATH}` a file that holds nothing else.",
     ),
     (
+        "credentials.fields",
+        "Where secret fields beside the token are found, likewise: `{app_secret: {env: NAME}, api_key: {file: PATH}}`. \
+         They are read when the file is applied and kept as by `multibot credentials set`; one that is taken out of the \
+         file stays.",
+    ),
+    (
         "bots",
         "A list of bots, each with an id of its own, in place of the one bot of the file.",
     ),

@@ -65,10 +65,11 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
             "monitor/probes/exec.rs",
             "run/handover.rs",
             "alerts/exec.rs",
+            "supervisor/login.rs",
             "run/program.rs",
         ],
         "processes are started where it is told: the bot, its shim, the supervisor and the next one, the child of process 1, \
-          the programs that ask bots, the hooks of operators",
+          the programs that ask bots, the hooks of operators, and what gets credentials",
     ),
     (
         &["unsafe"],

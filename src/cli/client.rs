@@ -321,12 +321,16 @@ pub(super) fn is_well(bot: &BotStatus) -> bool {
 
 /// Who runs this command: `cli:alice`, or the uid where it has no name.
 pub(super) fn actor() -> String {
-    let uid = rustix::process::getuid().as_raw();
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    match Account::find(&passwd, uid) {
+    match account() {
         Some(account) => format!("cli:{}", account.name),
-        None => format!("cli:{uid}"),
+        None => format!("cli:{}", rustix::process::getuid().as_raw()),
     }
+}
+
+/// The account of who runs this command; None where its uid has no name.
+pub(super) fn account() -> Option<Account> {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    Account::find(&passwd, rustix::process::getuid().as_raw())
 }
 
 /// How long ago a moment of the wall clock was.

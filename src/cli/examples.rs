@@ -228,6 +228,10 @@ const TABLE: &[(&str, &[Example])] = &[
         &[example("After its account was unlocked", "multibot bot unhold shop")],
     ),
     (
+        "bot login",
+        &[example("By the program of its login.exec", "multibot bot login shop")],
+    ),
+    (
         "bot rotate-token",
         &[
             example("From a file", "multibot bot rotate-token shop --token-file shop.token"),

@@ -4,22 +4,48 @@ use std::io::{BufRead, IsTerminal, Read};
 use std::path::Path;
 
 use super::failure::Failure;
-use crate::config::{Settings, TokenSource};
+use crate::config::{BotDocument, SecretSource, Settings};
 use crate::log::Mask;
 use crate::model::bot::{BotId, BotSpec, Platform, Secret};
+use crate::model::credential::{FieldName, checked_value};
 use crate::store::Store;
+use crate::supervisor::login::Given;
 
 /// Reads a token from where a YAML file says it is.
-pub(super) fn from_source(source: &TokenSource) -> Result<Secret, Failure> {
+pub(super) fn from_source(source: &SecretSource) -> Result<Secret, Failure> {
     match source {
-        TokenSource::File(path) => from_file(path),
-        TokenSource::Env(name) => match std::env::var(name) {
+        SecretSource::File(path) => from_file(path),
+        SecretSource::Env(name) => match std::env::var(name) {
             Ok(value) => checked(&value, &format!("variable {name}")),
             Err(_) => Err(Failure::Refused(format!(
                 "the token's variable {name} is not set in this shell: export it and try again"
             ))),
         },
     }
+}
+
+/// Reads the fields of a bot's file from where it says they are.
+pub(super) fn fields_from(document: &BotDocument) -> Result<Given, Failure> {
+    let read = |(name, source): (&FieldName, &SecretSource)| {
+        let (place, text) = match source {
+            SecretSource::File(path) => {
+                let shown = path.display().to_string();
+                let cannot = Failure::io(format!("cannot read {name} from {shown}"));
+                (shown, std::fs::read_to_string(path).map_err(cannot)?)
+            }
+            SecretSource::Env(variable) => {
+                let unset = |_| {
+                    Failure::Refused(format!(
+                        "{name}: the variable {variable} is not set in this shell: export it"
+                    ))
+                };
+                (format!("variable {variable}"), std::env::var(variable).map_err(unset)?)
+            }
+        };
+        let value = checked_value(&text).map_err(|why| Failure::Refused(format!("{name} in {place}: {why}")))?;
+        Ok((name.clone(), value))
+    };
+    document.credentials.iter().map(read).collect()
 }
 
 /// Reads a file that holds a token and nothing else.

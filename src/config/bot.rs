@@ -3,6 +3,8 @@
 //! Everything that can be known from the files is checked here: names, values, what they mean together
 //! over the given defaults, and ids that stand twice. Nothing is changed on disk, no token is read.
 
+mod secrets;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,18 +12,17 @@ use std::path::{Path, PathBuf};
 use super::fault::{Fault, Faults};
 use super::flatten::Reading;
 use super::keys::KEYS;
-use super::kind::{path_fault, scalar};
+use super::kind::scalar;
 use super::settings::Settings;
 use super::source::read_tree;
 use super::spec::assemble;
-use super::variable::is_name;
 use super::yaml::{Entry, Node, Place, Shape};
 use crate::model::bot::BotId;
-use crate::model::nearest::nearest;
+use crate::model::credential::FieldName;
 
-/// Where a bot's token is to be found.
+/// Where a bot's token, or another secret field, is to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TokenSource {
+pub enum SecretSource {
     /// A variable in the environment of the command that applies the file.
     Env(String),
     File(PathBuf),
@@ -33,7 +34,9 @@ pub struct BotDocument {
     pub id: BotId,
     /// What was written, paths made full; `cwd` is always there, unless the defaults have one.
     pub settings: Settings,
-    pub token: Option<TokenSource>,
+    pub token: Option<SecretSource>,
+    /// Its fields beside the token.
+    pub credentials: BTreeMap<FieldName, SecretSource>,
     pub file: PathBuf,
     /// Line of the bot's id, or where the bot begins.
     pub line: u64,
@@ -52,7 +55,7 @@ impl BotDocument {
 }
 
 /// The words of a bot's mapping that are no settings.
-const DOCUMENT_WORDS: &[&str] = &["id", "token", "bots"];
+const DOCUMENT_WORDS: &[&str] = &["id", "token", "bots", "credentials.fields"];
 
 /// Reads the bots of a file, or of all `*.yaml` and `*.yml` files of a folder in the order of their
 /// names; hidden files and subfolders are left out. `defaults` is the layer below every bot, as
@@ -189,10 +192,18 @@ impl<'a> FileReader<'a> {
         let mut reading = Reading::new(KEYS, DOCUMENT_WORDS, "");
         let mut id = None;
         let mut token = None;
+        let mut credentials = BTreeMap::new();
         for entry in entries {
             match entry.name.as_str() {
                 "id" => id = Some(&entry.node),
-                "token" => token = self.read_token(&entry.node),
+                "token" => token = self.read_secret("token", &entry.node),
+                "credentials" => {
+                    let (settings, fields) = secrets::apart(entry);
+                    reading.take(&settings);
+                    fields
+                        .iter()
+                        .for_each(|node| credentials.extend(self.read_fields(node)));
+                }
                 "bots" if is_top => {}
                 "defaults" => self.refuse(entry.place, "defaults: belongs into multibot.yaml"),
                 _ => reading.take(entry),
@@ -206,6 +217,7 @@ impl<'a> FileReader<'a> {
                 id,
                 settings: reading.settings,
                 token,
+                credentials,
                 file: self.file.to_owned(),
                 line: place.line,
                 column: place.column,
@@ -232,48 +244,6 @@ impl<'a> FileReader<'a> {
                 None
             }
         }
-    }
-
-    /// No text of the node is told: it may be the token itself.
-    fn read_token(&mut self, node: &Node) -> Option<TokenSource> {
-        let entries = match &node.shape {
-            Shape::Map(entries) => entries.as_slice(),
-            Shape::Scalar(_) => {
-                self.refuse(
-                    node.place,
-                    "token: a token does not belong into this file; write {env: NAME} or {file: PATH}",
-                );
-                return None;
-            }
-            Shape::Null | Shape::List(_) => &[],
-        };
-        let [entry] = entries else {
-            self.refuse(node.place, "token: write either {env: NAME} or {file: PATH}");
-            return None;
-        };
-        let key = format!("token.{}", entry.name);
-        let known = ["token.env", "token.file"];
-        if !known.contains(&key.as_str()) {
-            let near = nearest(&key, known).unwrap_or("token.env");
-            self.refuse(entry.place, format!("unknown key {key:?}, nearest is {near:?}"));
-            return None;
-        }
-        let text = scalar(&key, &entry.node, &mut self.faults)?;
-        if entry.name == "file" {
-            if let Some(why) = path_fault(text) {
-                self.refuse(entry.node.place, format!("token.file: {why}"));
-                return None;
-            }
-            return Some(TokenSource::File(self.dir.join(text)));
-        }
-        if !is_name(text) {
-            self.refuse(
-                entry.node.place,
-                "token.env: it is not a variable's name; write the name, not the token",
-            );
-            return None;
-        }
-        Some(TokenSource::Env(text.to_owned()))
     }
 
     fn resolve(&mut self, reading: &mut Reading) {

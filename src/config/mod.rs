@@ -29,7 +29,7 @@ mod variable;
 mod yaml;
 
 pub use alert_keys::{ALERT_KEYS, RULE_KEYS, SINK_KEYS};
-pub use bot::{BotDocument, TokenSource, read_bots};
+pub use bot::{BotDocument, SecretSource, read_bots};
 pub use fault::{Fault, Faults};
 pub use keys::{KEYS, Key, SUPERVISOR_KEYS};
 pub use kind::Kind;

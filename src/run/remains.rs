@@ -15,6 +15,9 @@ pub const RUN_MARK: &str = "MULTIBOT_RUN_ID";
 /// Marks the programs that ask for a probe, and all that they started, by the question.
 pub const QUESTION_MARK: &str = "MULTIBOT_PROBE";
 
+/// Marks a login program and all that it started, by an id of its own.
+pub const LOGIN_MARK: &str = "MULTIBOT_LOGIN";
+
 /// Kills every process of this run that can be found and waits for them to be gone, at most
 /// `patience`. The error is the pid of a process that survives.
 ///
@@ -33,6 +36,11 @@ pub fn clear(record: &RunRecord, patience: Duration) -> Result<(), u32> {
 /// Kills every process that bears the mark of this run, whatever has become of its record.
 pub fn clear_marked(run_id: &str, patience: Duration) -> Result<(), u32> {
     clear_all(|| marked_living(run_id), patience)
+}
+
+/// Kills every process that bears the mark of this login.
+pub fn clear_login(id: &str, patience: Duration) -> Result<(), u32> {
+    clear_all(|| bearing(&format!("{LOGIN_MARK}={id}")), patience)
 }
 
 /// Kills everybody whom `find` finds, again and again until there is nobody, at most for `patience`. The error is
@@ -76,10 +84,14 @@ pub fn living(record: &RunRecord) -> Vec<u32> {
     pids
 }
 
-/// Everybody who bears the mark of a run, and whoever descends from them.
 fn marked_living(run_id: &str) -> Vec<u32> {
+    bearing(&format!("{RUN_MARK}={run_id}"))
+}
+
+/// Everybody who bears a mark (`NAME=value`), and whoever descends from them.
+fn bearing(mark: &str) -> Vec<u32> {
     let mut pids = Vec::new();
-    for pid in marked(&format!("{RUN_MARK}={run_id}")) {
+    for pid in marked(mark) {
         let gone = super::identity::Stat::of(pid).is_none_or(|stat| stat.is_zombie());
         if !gone && !pids.contains(&pid) {
             pids.extend(descendants(pid));

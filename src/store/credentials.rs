@@ -7,7 +7,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use rusqlite::{Row, params};
 use sha2::Sha256;
 
+use super::audit::AuditEntry;
 use super::db::{bad_value, bot_id};
+use super::people::By;
 use super::{Error, Store};
 use crate::model::bot::{BotId, Secret};
 use crate::model::credential::{Field, FieldName, Fields, Owner, SHARED};
@@ -112,6 +114,28 @@ impl Credentials<'_> {
             let (owner, name) = (field.owner.word(), field.name.as_str());
             let params = params![owner, name, field.value.reveal(), field.updated_at.unix_ms()];
             store.change("store a credential", sql, params).map(|_| ())
+        })
+    }
+
+    /// Stores what a login has given a bot, and notes whose it was.
+    pub fn log_in(&self, id: &BotId, given: &[(FieldName, Secret)], by: &By, now: Stamp) -> Result<(), Error> {
+        self.store.transaction(|store| {
+            for (name, value) in given {
+                self.set(&Field {
+                    owner: Owner::Bot(id.clone()),
+                    name: name.clone(),
+                    value: value.clone(),
+                    updated_at: now,
+                })?;
+            }
+            let names: Vec<&str> = given.iter().map(|(name, _)| name.as_str()).collect();
+            store.audit().append(&AuditEntry {
+                at: now,
+                actor: by.actor.clone(),
+                action: "bot login".to_owned(),
+                bot: Some(id.clone()),
+                detail: format!("{}{}", names.join(", "), by.place()),
+            })
         })
     }
 

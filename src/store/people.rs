@@ -191,7 +191,8 @@ impl By {
         format!("{}{}", self.actor, self.place())
     }
 
-    fn place(&self) -> String {
+    /// Behind what was done: where it was asked.
+    pub(super) fn place(&self) -> String {
         match (&self.bot, &self.chat) {
             (Some(bot), Some(chat)) => format!(", in chat {chat} of {bot}"),
             (Some(bot), None) => format!(", by {bot}"),

@@ -16,7 +16,8 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub(super) struct Identity<'a> {
     pub(super) bot: &'a BotId,
     pub(super) index: u32,
-    pub(super) run: &'a RunId,
+    /// None: a program that works for the bot and is no run of it.
+    pub(super) run: Option<&'a RunId>,
     pub(super) home_id: &'a str,
     pub(super) inbox: &'a Path,
     pub(super) outbox: &'a Path,
@@ -37,9 +38,9 @@ pub(super) struct Base<'a> {
 }
 
 /// What a bot is given that nobody else may see.
-pub(super) struct Secrets<'a> {
-    pub(super) token: Option<&'a Secret>,
-    pub(super) fields: &'a Fields,
+pub struct Secrets<'a> {
+    pub token: Option<&'a Secret>,
+    pub fields: &'a Fields,
 }
 
 impl Secrets<'_> {
@@ -132,7 +133,9 @@ pub(super) fn build(
     let path = |path: &Path| path.display().to_string();
     set("BOT_ID", identity.bot.as_str());
     set("BOT_INDEX", &identity.index.to_string());
-    set("MULTIBOT_RUN_ID", identity.run.as_str());
+    if let Some(run) = identity.run {
+        set("MULTIBOT_RUN_ID", run.as_str());
+    }
     set("MULTIBOT_HOME_ID", identity.home_id);
     set("MULTIBOT_INBOX", &path(identity.inbox));
     set("MULTIBOT_OUTBOX", &path(identity.outbox));

@@ -2,7 +2,7 @@
 //! publishes what is so. One thread owns all state; news come in as values, effects go out through
 //! the host, and the outcomes of effects are fed back here directly, so a full queue cannot lock it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::machine::{Event, Phase, SpawnFailure, Stage as StopStage, StopMode};
 use super::measure::Tally;
 use super::news::{News, Pace, Trouble};
 use super::people::Telling;
+use super::relogin::Asker;
 use super::snapshot::{self, Stage};
 
 /// The one owner of all bots.
@@ -37,6 +38,8 @@ pub struct Supervisor<H: Host> {
     pub(super) blocked: (u64, u64),
     pub(super) blocklist: Vec<BlockedTarget>,
     pub(super) people: People,
+    /// Bots whose login programs run, and who had asked for that.
+    pub(super) logins: BTreeMap<BotId, Asker>,
     /// When the first block ends.
     pub(super) unblock_at: Option<Moment>,
     /// Spawns that wait for their turn, so that many bots do not start in one instant.
@@ -92,6 +95,7 @@ impl<H: Host> Supervisor<H> {
             blocked: (0, 0),
             blocklist: Vec::new(),
             people: People::default(),
+            logins: BTreeMap::new(),
             unblock_at: None,
             launches: VecDeque::new(),
             next_launch_at: now,
@@ -263,6 +267,7 @@ impl<H: Host> Supervisor<H> {
                 answer,
             } => self.probed(&bot, &run, &probe, &answer),
             News::Platform { bot, run, word } => self.platform_said(&bot, &run, word),
+            News::LoggedIn { bot, outcome } => self.logged_in(&bot, outcome),
             News::LogsRead(findings) => self.logs_read(findings),
             News::Alerts(alerts) => self.alerts_changed(alerts),
             News::Outage(trouble) => self.outage_changed(trouble),

@@ -18,7 +18,9 @@ use crate::spool::{Buried, RunEnd, Settled};
 use crate::store::{BlockedTarget, By};
 
 use super::capacity::Budget;
+use super::environment::Secrets;
 use super::ledger::Ledger;
+use super::login::Given;
 use super::machine::{Hold, SpawnFailure};
 use super::news::{News, Pace};
 use super::routes::Outgoing;
@@ -248,6 +250,11 @@ pub trait Host {
     ) -> Result<Option<TargetEntry>, String>;
     /// Forgets what has expired on the blocklist, and says what that was.
     fn sweep_blocklist(&mut self) -> Vec<(BotId, String)>;
+    /// Runs the login program of a bot, for nobody to ask; `News::LoggedIn` says what came of it. An error is the whole
+    /// answer.
+    fn log_in(&mut self, target: &LoginTarget<'_>) -> Result<(), String>;
+    /// Stores what a login has given a bot.
+    fn keep_login(&mut self, bot: &BotId, given: &Given, by: &By) -> Result<(), String>;
     /// Changes who may do what, and says in one line what is so now.
     fn change_people(&mut self, change: &Change, by: &By) -> Result<String, String>;
     /// Whether the store has this user among the admins.
@@ -273,6 +280,13 @@ pub struct ProbeTarget<'a> {
     pub index: u32,
     pub spec: &'a BotSpec,
     pub began_at: Moment,
+}
+
+/// A bot whose login program is to be run.
+pub struct LoginTarget<'a> {
+    pub spec: &'a BotSpec,
+    pub index: u32,
+    pub secrets: Secrets<'a>,
 }
 
 /// A run about which its platform is to be asked.

@@ -4,20 +4,38 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
-use crate::model::bot::BotSpec;
+use crate::home::Home;
+use crate::model::bot::{BotSpec, RunId};
 use crate::model::units::show_size;
 use crate::run::brief::{BRIEF, BRIEF_BYTES_MAX, Brief};
 use crate::run::orders::{LogOrders, MediaOrders, NotifyOrders, ORDERS_VERSION, Orders};
 
-use super::environment::{self, Secrets};
+use super::environment::{self, Account, Secrets};
 use super::host::Launch;
 use super::kernel;
 use super::process::ProcessHost;
 
-impl ProcessHost {
-    /// The whole environment of one run. Errors where its `env_file` cannot be read.
-    pub(super) fn environment(&self, launch: &Launch<'_>) -> Result<BTreeMap<String, String>, String> {
-        let (spec, home) = (launch.spec, &self.parts.home);
+/// Of what the environment of all bots of a home is made.
+pub struct Ground<'a> {
+    pub home: &'a Home,
+    pub home_id: &'a str,
+    /// The operator's account.
+    pub account: &'a Account,
+    /// `env` of multibot.yaml.
+    pub settings: &'a BTreeMap<String, String>,
+}
+
+impl Ground<'_> {
+    /// The environment of a bot, for one of its runs or for a program that works for it. Errors where its `env_file`
+    /// cannot be read.
+    pub fn environment(
+        &self,
+        spec: &BotSpec,
+        index: u32,
+        run: Option<&RunId>,
+        secrets: &Secrets<'_>,
+    ) -> Result<BTreeMap<String, String>, String> {
+        let home = self.home;
         let env_file = env_file(spec)?;
         let media = spec.media.dir.clone().unwrap_or_else(|| home.media_of(&spec.id));
         let (inbox, outbox, heartbeat) = (
@@ -27,9 +45,9 @@ impl ProcessHost {
         );
         let identity = environment::Identity {
             bot: &spec.id,
-            index: launch.index,
-            run: launch.run,
-            home_id: &self.home_id,
+            index,
+            run,
+            home_id: self.home_id,
             inbox: &inbox,
             outbox: &outbox,
             heartbeat: &heartbeat,
@@ -37,22 +55,32 @@ impl ProcessHost {
         };
         let program = own_program();
         let base = environment::Base {
-            account: &self.parts.account,
+            account: self.account,
             program: program.as_deref(),
-            settings: &self.env,
+            settings: self.settings,
             inherited: &|name| std::env::var(name).ok(),
         };
-        let mut env = environment::build(
-            spec,
-            &base,
-            &env_file,
-            &Secrets {
-                token: launch.token,
-                fields: launch.fields,
-            },
-            &identity,
-        );
+        Ok(environment::build(spec, &base, &env_file, secrets, &identity))
+    }
+}
+
+impl ProcessHost {
+    /// The whole environment of one run. Errors where its `env_file` cannot be read.
+    pub(super) fn environment(&self, launch: &Launch<'_>) -> Result<BTreeMap<String, String>, String> {
+        let secrets = Secrets {
+            token: launch.token,
+            fields: launch.fields,
+        };
+        let spec = launch.spec;
+        let mut env = self
+            .ground()
+            .environment(spec, launch.index, Some(launch.run), &secrets)?;
         if spec.is_built_in() {
+            let media = spec
+                .media
+                .dir
+                .clone()
+                .unwrap_or_else(|| self.parts.home.media_of(&spec.id));
             let brief = brief(spec, media).to_text();
             if brief.len() > BRIEF_BYTES_MAX {
                 return Err(format!(
@@ -64,6 +92,15 @@ impl ProcessHost {
             env.insert(BRIEF.to_owned(), brief);
         }
         Ok(env)
+    }
+
+    pub(super) fn ground(&self) -> Ground<'_> {
+        Ground {
+            home: &self.parts.home,
+            home_id: &self.home_id,
+            account: &self.parts.account,
+            settings: &self.env,
+        }
     }
 
     /// The orders of one run: what the shim needs and nothing else.

@@ -9,6 +9,7 @@ use crate::model::probe::Answer;
 use crate::model::units::Stamp;
 use crate::model::usage::Sample;
 
+use super::login::Given;
 use super::machine::{SpawnFailure, StopMode};
 use super::shims::Token;
 use super::snapshot::Outage;
@@ -59,6 +60,11 @@ pub enum News {
         bot: BotId,
         run: RunId,
         word: Word,
+    },
+    /// A login program of a bot has ended.
+    LoggedIn {
+        bot: BotId,
+        outcome: Result<Given, String>,
     },
     /// The logs were read once more; bots of which nothing is to be told are left out.
     LogsRead(Vec<LogFinding>),

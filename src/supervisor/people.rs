@@ -98,6 +98,10 @@ impl<H: Host> Supervisor<H> {
 
     /// A command in a bot's outbox; whether it was for the supervisor. It is answered into the bot's inbox.
     pub(super) fn asked_by_bot(&mut self, bot: &BotId, envelope: &Envelope) -> bool {
+        if envelope.name == "login" {
+            self.asked_for_login(bot, envelope);
+            return true;
+        }
         if !REQUESTS.contains(&envelope.name.as_str()) {
             return false;
         }

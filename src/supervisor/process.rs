@@ -35,9 +35,11 @@ use crate::store::{AuditEntry, By, Store};
 use super::capacity::Budget;
 use super::environment::Account;
 use super::host::{
-    BoxCounts, Configuration, Found, Host, Launch, LogTarget, Mail, PlatformTarget, ProbeTarget, UsageTarget,
+    BoxCounts, Configuration, Found, Host, Launch, LogTarget, LoginTarget, Mail, PlatformTarget, ProbeTarget,
+    UsageTarget,
 };
 use super::ledger::{self, Ledger};
+use super::login::{Given, Logins};
 use super::lookouts::{TellLogWatch, TellPlatformProbe, TellProber};
 use super::machine::SpawnFailure;
 use super::mail::SUPERVISOR;
@@ -128,6 +130,7 @@ pub struct ProcessHost {
     pub(super) unstored: BTreeMap<BotId, Judgement>,
     /// The last supervisor had left its bots on purpose.
     pub(super) was_left: bool,
+    pub(super) logins: Logins,
 }
 
 /// A message in a bot's inbox, and the box it lies in.
@@ -162,6 +165,7 @@ impl ProcessHost {
             asked: BTreeSet::new(),
             unstored: BTreeMap::new(),
             was_left: false,
+            logins: Logins::default(),
         })
     }
 }
@@ -441,6 +445,14 @@ impl Host for ProcessHost {
     ) -> Result<Option<TargetEntry>, String> {
         let stored = self.store_word_of_target(bot, target, heard, policy);
         stored.map_err(|error| error.to_string())
+    }
+
+    fn log_in(&mut self, target: &LoginTarget<'_>) -> Result<(), String> {
+        self.start_login(target)
+    }
+
+    fn keep_login(&mut self, bot: &BotId, given: &Given, by: &By) -> Result<(), String> {
+        self.store_login(bot, given, by).map_err(|error| error.to_string())
     }
 
     fn change_people(&mut self, change: &Change, by: &By) -> Result<String, String> {

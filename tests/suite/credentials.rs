@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Home, SLEEPER, mode, walk};
+use crate::harness::{Home, Outcome, SLEEPER, mode, walk};
 
 const SECRET: &str = "hidden-app-secret-4711";
 const OTHER: &str = "other-app-secret-0815";
@@ -140,6 +140,46 @@ fn a_bot_that_refuses_new_credentials_is_restarted_and_one_that_was_told_is_not_
     assert_eq!(home.pid("shop"), second);
     let told = home.ok(&["events", "shop", "--json"]).out;
     assert!(told.contains("refresh_credentials") && !told.contains("k-3"));
+}
+
+#[test]
+fn a_file_of_bots_says_where_fields_are_and_holds_none() {
+    let home = Home::new();
+    let told = home.base().join("told").display().to_string();
+    let bot = |fields: &str| {
+        let run = format!("echo \"$BOT_APP_SECRET|$BOT_PHONE_ID\" >> {told}; {SLEEPER}");
+        let command = json!(["/bin/sh", "-c", run]);
+        let text = format!("id: shop\ncommand: {command}\ncredentials: {{env: {{K: app_secret}}, fields: {fields}}}\n");
+        home.write("shop.yaml", &text).display().to_string()
+    };
+    let secret = home.write("app.secret", SECRET);
+    let path = bot("{app_secret: {file: app.secret}, phone_id: {env: SHOP_PHONE}}");
+    let apply = |phone: Option<&str>| {
+        let mut command = home.command(&["apply", &path]);
+        command.envs(phone.map(|phone| ("SHOP_PHONE", phone)));
+        Outcome::of(&["apply", &path], command.output().unwrap())
+    };
+    apply(None).code(1).one_line(&["SHOP_PHONE is not set", "shop.yaml"]);
+    assert!(!apply(Some("5")).code(0).err.contains(PART));
+    home.ok(&["start"]);
+    home.wait_log("shop", "awake");
+    assert!(apply(Some("5")).code(0).err.contains("shop unchanged"));
+    fs::write(secret, OTHER).unwrap();
+    assert!(apply(Some("5")).code(0).err.contains("shop updated"));
+    crate::harness::wait_until("the next run has told", &home, || told_lines(&told).len() == 2);
+    assert_eq!(told_lines(&told), [format!("{SECRET}|5"), format!("{OTHER}|5")]);
+    assert!(!home.ok(&["bot", "show", "shop"]).out.contains(PART));
+    home.ok(&["bot", "stop", "shop"]);
+    home.ok(&["bot", "remove", "shop"]);
+    bot("{app_secret: {file: app.secret}}");
+    home.ok(&["bot", "create", "shop", "--no-start", "--from", &path]);
+    let records = home.ok(&["credentials", "list", "--json"]).records();
+    assert_eq!((records.len(), &records[0]["field"]), (1, &json!("app_secret")));
+}
+
+fn told_lines(path: &str) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
 }
 
 #[test]

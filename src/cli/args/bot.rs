@@ -165,6 +165,20 @@ pub enum BotVerb {
     #[command(after_long_help = examples::text("bot unhold"))]
     Unhold(Named),
 
+    /// Get a bot's credentials by its login program, which may ask you
+    ///
+    /// It is the program of login.exec, started with the bot's environment in the bot's folder. It asks on the terminal
+    /// and prints one JSON object on stdout, with a text for each field: {"session": "...", "token": "..."}. These are
+    /// stored for the bot as by `multibot credentials set`, and a bot that runs takes them over. Where the program ends
+    /// with another code than 0, takes longer than login.timeout or prints anything else, nothing is stored.
+    ///
+    /// In a chat an admin has it run with ?relogin; there it cannot ask.
+    #[command(after_long_help = examples::text("bot login"))]
+    Login {
+        #[arg(value_name = "BOT")]
+        id: BotId,
+    },
+
     /// Give a bot another token, and take the old one back if the bot does not run with it
     ///
     /// On telegram the new token is tried first: it must be accepted and belong to the same bot. Then it is stored, the

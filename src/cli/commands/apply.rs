@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::cli::args::Apply;
 use crate::cli::client::Client;
 use crate::cli::commands::bot::SAMPLING_OFF;
+use crate::cli::commands::credentials;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::token;
@@ -15,6 +16,7 @@ use crate::config::{BotDocument, Fault, Faults, Settings, bot_spec, needs_sampli
 use crate::model::bot::{BotId, Platform, Wanted};
 use crate::output;
 use crate::store::{self, NewBot, Put, Store};
+use crate::supervisor::login::Given;
 
 /// What was stored, bot by bot.
 pub(super) type Stored = Vec<(BotId, Put)>;
@@ -45,8 +47,8 @@ pub(super) fn store(client: &Client, path: &Path) -> Result<Stored, Failure> {
     let documents = read_bots(path, &settings.defaults)?;
     let (mut bots, mut faults) = (Vec::new(), Vec::new());
     for document in &documents {
-        match new_bot(document, &settings.defaults) {
-            Ok(bot) => bots.push((document, bot)),
+        match new_bot(document, &settings.defaults).and_then(|bot| Ok((bot, token::fields_from(document)?))) {
+            Ok((bot, fields)) => bots.push(Ready { document, bot, fields }),
             Err(failure) => faults.push(placed(document, failure)),
         }
     }
@@ -61,26 +63,45 @@ pub(super) fn store(client: &Client, path: &Path) -> Result<Stored, Failure> {
     })
 }
 
+/// A bot's document, and all that was read for it.
+struct Ready<'a> {
+    document: &'a BotDocument,
+    bot: NewBot,
+    fields: Given,
+}
+
 /// Stores what can be stored and gathers what cannot; the caller undoes it all if there is any fault.
 fn put_all(
     client: &Client,
     store: &Store,
-    bots: &[(&BotDocument, NewBot)],
+    bots: &[Ready<'_>],
     defaults: &Settings,
     faults: &mut Vec<Fault>,
 ) -> Result<Stored, Failure> {
     let now = clock::stamp();
     let mut stored = Stored::new();
     // Two bots may exchange their tokens: first every token that changes is let go.
-    for (_, bot) in bots.iter().filter(|(_, bot)| bot.token.is_some()) {
+    for Ready { bot, .. } in bots.iter().filter(|it| it.bot.token.is_some()) {
         let held = store.credentials().token(&bot.id)?;
         if held.is_some() && held != bot.token {
             store.credentials().set_token(&bot.id, None, now)?;
         }
     }
-    for (document, bot) in bots {
+    for Ready { document, bot, fields } in bots {
         match store.bots().put(bot, now) {
             Ok(put) => {
+                let is_new = match credentials::put(client, store, &bot.id, fields) {
+                    Ok(is_new) => is_new,
+                    Err(failure) => {
+                        faults.push(placed(document, failure));
+                        continue;
+                    }
+                };
+                let put = if is_new && put == Put::Unchanged {
+                    Put::Updated
+                } else {
+                    put
+                };
                 if put != Put::Unchanged {
                     client.audit(store, "apply", Some(&bot.id), word(put))?;
                 }
@@ -90,7 +111,7 @@ fn put_all(
             Err(error) => return Err(error.into()),
         }
     }
-    for (document, bot) in bots {
+    for Ready { document, bot, .. } in bots {
         let spec = bot_spec(&bot.id, &[&Settings::from_json(&bot.settings_json)?, defaults])?;
         if let Err(failure) = token::refuse_of_others(store, &bot.id, &spec) {
             faults.push(placed(document, failure));

@@ -14,11 +14,13 @@ use crate::cli::failure::Failure;
 use crate::cli::{hidden, token};
 use crate::clock;
 use crate::config::{Settings, legible_spec};
+use crate::model::bot::BotId;
 use crate::model::credential::file::Direction;
 use crate::model::credential::{Field, Owner, checked_value};
 use crate::model::units::show_age;
 use crate::output::{self, Cell, Column, Style, Table};
 use crate::store::Store;
+use crate::supervisor::login::Given;
 
 pub(in crate::cli) fn run(client: &Client, verb: &CredentialsVerb) -> Result<Exit, Failure> {
     match verb {
@@ -146,6 +148,29 @@ fn store_field(client: &Client, store: &Store, field: &Field) -> Result<(), Fail
     Ok(store.credentials().set(field)?)
 }
 
+/// Gives a bot the fields that its file names; whether one is new.
+pub(in crate::cli) fn put(client: &Client, store: &Store, bot: &BotId, given: &Given) -> Result<bool, Failure> {
+    let owner = Owner::Bot(bot.clone());
+    let known = store.credentials().fields()?;
+    let mut is_new = false;
+    for (name, value) in given {
+        let is_known = |field: &Field| field.owner == owner && field.name == *name && field.value == *value;
+        if known.iter().any(is_known) {
+            continue;
+        }
+        let field = Field {
+            owner: owner.clone(),
+            name: name.clone(),
+            value: value.clone(),
+            updated_at: clock::stamp(),
+        };
+        store_field(client, store, &field)?;
+        note_in_audit(client, store, "credentials set", &owner, name.as_str())?;
+        is_new = true;
+    }
+    Ok(is_new)
+}
+
 fn note_in_audit(client: &Client, store: &Store, action: &str, owner: &Owner, detail: &str) -> Result<(), Failure> {
     let (bot, detail) = match owner {
         Owner::Bot(id) => (Some(id), detail.to_owned()),
@@ -155,7 +180,7 @@ fn note_in_audit(client: &Client, store: &Store, action: &str, owner: &Owner, de
 }
 
 /// Has a supervisor take over what was stored, and says what that means for the bots.
-fn tell(client: &Client, done: &str) -> Result<Exit, Failure> {
+pub(in crate::cli) fn tell(client: &Client, done: &str) -> Result<Exit, Failure> {
     let effect = match client.reload()? {
         None => "no supervisor runs; it holds from the next start on".to_owned(),
         Some(answer) => {

@@ -178,6 +178,26 @@ const SINGLE_FAULTS: &[(&str, &str)] = &[
         "a.yaml:1:8: token: a token does not belong into this file; write {env: NAME} or {file: PATH}",
     ),
     (
+        "credentials: {fields: {app_secret: s3cret}}",
+        "a.yaml:1:36: credentials.fields.app_secret: a secret does not belong into this file; write {env: NAME} or {file: PATH}",
+    ),
+    (
+        "credentials: {fields: {k: {env: s3-cret}}}",
+        "a.yaml:1:33: credentials.fields.k.env: it is not a variable's name; write the name, not the secret",
+    ),
+    (
+        "credentials: {fields: {S3cret: {env: A}}}",
+        "a.yaml:1:24: credentials.fields: write the name of a field, such as app_secret, not its value",
+    ),
+    (
+        "credentials: {fields: {token: {env: A}}}",
+        "a.yaml:1:24: credentials.fields: the token stands under token: beside credentials",
+    ),
+    (
+        "credentials: {fields: [a]}",
+        "a.yaml:1:23: credentials.fields: write a mapping: {FIELD: {env: NAME}} or {FIELD: {file: PATH}}",
+    ),
+    (
         "token: {env: 123:s3cret}",
         "a.yaml:1:14: token.env: it is not a variable's name; write the name, not the token",
     ),
@@ -288,12 +308,12 @@ fn paths_start_from_the_file_and_values_stay_as_written() {
         r#"{{"command":["{home}/bots/run.sh","./x"],"cwd":"{home}/bots","env":{{"PORT":"012","X":"no","BIG":"1e3"}},"env_file":"{home}/bots/e","media.dir":"{home}/bots/../m"}}"#
     );
     assert_eq!(bots[0].settings.to_json(), expected);
-    assert_eq!(bots[0].token, Some(TokenSource::File(root.join("bots/t"))));
+    assert_eq!(bots[0].token, Some(SecretSource::File(root.join("bots/t"))));
     let defaults = Settings::from_json(r#"{"cwd":"/srv","restart.max_delay":"5m"}"#).unwrap();
     fs::write(root.join("bots/a.yaml"), "restart: {delay: 2m}\ntoken: {env: T}\n").unwrap();
     let bots = read_bots(&root.join("bots/a.yaml"), &defaults).unwrap();
     assert_eq!(bots[0].settings.to_json(), r#"{"restart.delay":"2m"}"#);
-    assert_eq!(bots[0].token, Some(TokenSource::Env("T".into())));
+    assert_eq!(bots[0].token, Some(SecretSource::Env("T".into())));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What this host does when a bot is judged: reads its last words, and keeps the judgement in the store.
 
-use super::ProcessHost;
+use super::{Given, ProcessHost};
 use crate::clock;
 use crate::log::{RawLine, Tap};
 use crate::model::blocking::{BlockingPolicy, Heard, TargetEntry};
@@ -47,6 +47,11 @@ impl ProcessHost {
     pub(super) fn store_people(&self, change: &Change, by: &By) -> Result<String, Refusal> {
         let store = Store::open(&self.parts.home.database(), Access::Write)?;
         store.people().change(change, by, clock::stamp())
+    }
+
+    pub(super) fn store_login(&self, bot: &BotId, given: &Given, by: &By) -> Result<(), Error> {
+        let store = Store::open(&self.parts.home.database(), Access::Write)?;
+        store.credentials().log_in(bot, given, by, clock::stamp())
     }
 
     pub(super) fn store_user(&self, bot: &BotId, user: &str, username: &str) -> Result<(), Error> {

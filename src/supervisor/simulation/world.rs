@@ -4,6 +4,8 @@ use super::*;
 use crate::model::blocking::{BlockingPolicy, Heard, TargetEntry};
 use crate::model::people::{Change, People};
 use crate::store::By;
+use crate::supervisor::host::LoginTarget;
+use crate::supervisor::login::Given;
 
 impl Host for World {
     type Claim = Rc<Hold>;
@@ -305,6 +307,14 @@ impl Host for World {
         _policy: &BlockingPolicy,
     ) -> Result<Option<TargetEntry>, String> {
         Ok(None)
+    }
+
+    fn log_in(&mut self, _target: &LoginTarget<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn keep_login(&mut self, _bot: &BotId, _given: &Given, _by: &By) -> Result<(), String> {
+        Ok(())
     }
 
     fn change_people(&mut self, _change: &Change, _by: &By) -> Result<String, String> {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::cli::args::{Create, TokenArg};
 use crate::cli::client::Client;
+use crate::cli::commands::credentials;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::{hidden, token};
@@ -17,6 +18,7 @@ use crate::model::judging::{Class, Judgement, Mode};
 use crate::output;
 use crate::platform::telegram;
 use crate::store::NewBot;
+use crate::supervisor::login::Given;
 
 /// A platform that is slow must not keep a bot from being created.
 const INTRODUCTION_TIME_MAX: Duration = Duration::from_secs(3);
@@ -24,7 +26,7 @@ const INTRODUCTION_TIME_MAX: Duration = Duration::from_secs(3);
 pub(super) fn run(client: &Client, create: &Create) -> Result<Exit, Failure> {
     let defaults = client.settings()?.defaults;
     let here = std::env::current_dir().map_err(Failure::io("cannot tell the current directory"))?;
-    let (mut settings, token_of_file) = from_file(create, &defaults)?;
+    let (mut settings, token_of_file, fields) = from_file(create, &defaults)?;
     take_flags(create, &mut settings, &here)?;
     let token = match given_token(create)? {
         Some(token) => Some(token),
@@ -53,6 +55,7 @@ pub(super) fn run(client: &Client, create: &Create) -> Result<Exit, Failure> {
             store.holds().put(&bot.id, judgement)?;
         }
         token::refuse_of_others(store, &bot.id, &spec)?;
+        credentials::put(client, store, &bot.id, &fields)?;
         client.audit(store, "bot create", Some(&bot.id), &format!("wanted {}", wanted.word()))?;
         Ok::<_, Failure>(record)
     })?;
@@ -118,9 +121,9 @@ fn introduce(spec: &BotSpec, token: Option<&Secret>) -> Introduced {
 }
 
 /// The settings and the token of `--from`, a file that describes one bot.
-fn from_file(create: &Create, defaults: &Settings) -> Result<(Settings, Option<Secret>), Failure> {
+fn from_file(create: &Create, defaults: &Settings) -> Result<(Settings, Option<Secret>, Given), Failure> {
     let Some(path) = &create.from else {
-        return Ok((Settings::new(), None));
+        return Ok((Settings::new(), None, Given::new()));
     };
     let mut documents = read_bots(path, defaults)?;
     let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
@@ -137,7 +140,8 @@ fn from_file(create: &Create, defaults: &Settings) -> Result<(Settings, Option<S
         .filter(|_| needs_token)
         .map(token::from_source)
         .transpose()?;
-    Ok((document.settings, token))
+    let fields = token::fields_from(&document)?;
+    Ok((document.settings, token, fields))
 }
 
 /// Puts the flags over what is there. What is wrong with them is told at once, all of it.

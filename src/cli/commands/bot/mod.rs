@@ -1,6 +1,7 @@
 //! The verbs under `multibot bot`: one file for each kind of change.
 
 mod create;
+mod login;
 mod power;
 mod remove;
 mod rotate_token;
@@ -25,6 +26,7 @@ pub(in crate::cli) fn run(client: &Client, verb: BotVerb) -> Result<Exit, Failur
         BotVerb::Restart { chosen, force, timeout } => power::restart(client, &chosen, force, timeout),
         BotVerb::Enable(named) => power::enable(client, &named.ids),
         BotVerb::Disable(named) => power::disable(client, &named.ids),
+        BotVerb::Login { id } => login::run(client, &id),
         BotVerb::Unhold(named) => unhold::run(client, &named.ids),
         BotVerb::RotateToken(args) => rotate_token::run(client, &args),
     }

@@ -6,7 +6,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::token;
 use crate::clock;
-use crate::config::{Fault, Faults, KEYS, Settings, TokenSource, bot_spec, needs_sampling};
+use crate::config::{Fault, Faults, KEYS, SecretSource, Settings, bot_spec, needs_sampling};
 use crate::model::bot::{BotId, Platform, Secret};
 use crate::output;
 
@@ -102,7 +102,7 @@ fn is_of_token(key: &str) -> bool {
 /// A token is read from where it is named and stored; the place itself is not remembered, as with `apply`.
 fn read_token(change: &Assignment) -> Result<Secret, Failure> {
     token::from_source(&match change.key.as_str() {
-        "token.env" => TokenSource::Env(change.value.clone()),
-        _ => TokenSource::File(change.value.clone().into()),
+        "token.env" => SecretSource::Env(change.value.clone()),
+        _ => SecretSource::File(change.value.clone().into()),
     })
 }
