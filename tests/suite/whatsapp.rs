@@ -193,6 +193,7 @@ fn an_expired_token_and_missing_credentials_hold_the_bot() {
     graph.wait_sent(home, 1);
     assert_eq!(graph.texts("4917"), ["late"]);
     // Another secret is told to the running bot, which opens its connection anew with it.
+    home.wait_state("shop", "running");
     let pid = home.pid("shop");
     home.run_with_stdin(&["credentials", "set", "--bot", "shop", "app_secret"], "another-secret")
         .code(0);
