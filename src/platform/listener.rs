@@ -296,7 +296,7 @@ mod tests {
         let mut listener = Listener::begin("127.0.0.1:0", answer).unwrap();
         let address = listener.address().to_string();
         assert!(Listener::begin(&address, answer).is_err());
-        for _ in 0..100 {
+        for _ in 0..20 {
             drop(listener);
             listener = Listener::begin(&address, answer).unwrap();
         }
@@ -314,7 +314,9 @@ mod tests {
             }
         });
         let ended = read_within(Duration::from_millis(100), &server).unwrap_err();
-        assert_eq!(ended.kind(), io::ErrorKind::UnexpectedEof);
+        // A byte that still comes after the end resets the connection, if it is quicker than the reader.
+        let kinds = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
+        assert!(kinds.contains(&ended.kind()), "{ended:?}");
         drop(server);
         dripping.join().unwrap();
     }
