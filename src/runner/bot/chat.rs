@@ -2,6 +2,7 @@
 //! supervisor, forwards.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -109,6 +110,8 @@ struct Start {
     timeout: Duration,
     output_max: u64,
     input: Vec<u8>,
+    /// The bot's credentials as they are now, each with its variable: those of its own environment may be older.
+    credentials: Vec<(OsString, OsString)>,
 }
 
 /// What came of a program.
@@ -265,11 +268,16 @@ impl Bot {
             } => {
                 let input = format!("{told}\n").into_bytes();
                 self.chats.occupy(&task.chat);
+                let variable = |name: &String| OsString::from(format!("BOT_{}", name.to_ascii_uppercase()));
+                let credentials = self.credentials.iter();
                 let start = Start {
                     argv,
                     timeout,
                     output_max,
                     input,
+                    credentials: credentials
+                        .map(|(name, value)| (variable(name), value.reveal().into()))
+                        .collect(),
                 };
                 self.programs.waiting.push_back((task, start));
                 self.start_programs();
@@ -444,7 +452,7 @@ impl Start {
         let env = std::env::vars_os().filter(|(name, _)| !is_own(&name.to_string_lossy()));
         let program = Program {
             argv: &self.argv,
-            env: env.collect(),
+            env: env.chain(self.credentials).collect(),
             input: self.input,
             timeout: self.timeout,
             output_max: self.output_max,
