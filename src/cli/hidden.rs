@@ -1,4 +1,5 @@
-//! Asks for a secret on the terminal without showing it. In a pipe all of stdin is the secret.
+//! Asks a person on the terminal: for a secret, without showing it, or whether something is to be done. In a pipe all of
+//! stdin is the secret.
 
 use std::io::{self, IsTerminal, Read};
 
@@ -31,6 +32,16 @@ pub(super) fn read(prompt: &str) -> Result<String, Failure> {
         stdin.lock().take(BYTES_MAX).read_to_end(&mut bytes).map_err(cannot())?;
     }
     String::from_utf8(bytes).map_err(|_| Failure::Usage("the value on stdin is not UTF-8".to_owned()))
+}
+
+/// Whether a person answers with yes. Anything else is no.
+pub(super) fn is_agreed(question: &str) -> Result<bool, Failure> {
+    output::ask(question);
+    let mut answer = String::new();
+    io::stdin()
+        .read_line(&mut answer)
+        .map_err(Failure::io("cannot read the answer"))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// Whether a person can be asked: both ends of the talk are a terminal.

@@ -16,6 +16,7 @@ mod alerts;
 mod bot;
 mod classes;
 mod commands;
+mod difference;
 mod fault;
 mod flatten;
 mod keys;
@@ -30,6 +31,7 @@ mod yaml;
 
 pub use alert_keys::{ALERT_KEYS, RULE_KEYS, SINK_KEYS};
 pub use bot::{BotDocument, SecretSource, read_bots};
+pub use difference::{Difference, How, differences};
 pub use fault::{Fault, Faults};
 pub use keys::{KEYS, Key, SUPERVISOR_KEYS};
 pub use kind::Kind;

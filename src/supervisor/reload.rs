@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::model::bot::{BotId, BotSpec, Platform, Wanted};
+use crate::model::bot::{BotId, BotSpec, Platform, State, Wanted};
 use crate::model::judging::{Docket, Signs};
 use crate::model::usage::Standing;
 
@@ -176,6 +176,9 @@ impl<H: Host> Supervisor<H> {
         if member.bot.live_run().is_some() && means != Means::Restart && member.recipe != configured.recipe {
             member.seen.suits = Some(configured.recipe.clone());
         }
+        // Whoever gave up with the old settings is tried with the new ones at once.
+        let gave_up = matches!(member.bot.state(), State::Failed | State::Backoff);
+        let is_mended = gave_up && member.recipe != configured.recipe;
         member.recipe = configured.recipe;
         member.place = Place::Configured;
         let is_desired = member.is_desired();
@@ -199,7 +202,7 @@ impl<H: Host> Supervisor<H> {
             (false, true) => Some(Event::WantUp),
             (true, true) if is_outdated => Some(Event::WantRestart(StopMode::Graceful)),
             (true, true) if is_judged_anew => Some(Event::Judged),
-            (true, true) if was_held_by_config || is_let_go => Some(Event::WantUp),
+            (true, true) if was_held_by_config || is_let_go || is_mended => Some(Event::WantUp),
             (true, true) | (false, false) => None,
         }
     }

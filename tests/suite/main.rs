@@ -5,6 +5,8 @@ mod adopt;
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+mod apply;
+#[cfg(test)]
 mod blocklist;
 #[cfg(test)]
 mod check;

@@ -1,5 +1,10 @@
-//! `multibot apply`
+//! `multibot apply`: what the files of a folder say becomes what is stored. The plan comes first; bots that run are changed
+//! in waves.
 
+mod plan;
+mod waves;
+
+use std::io::IsTerminal;
 use std::path::Path;
 
 use serde_json::json;
@@ -10,7 +15,7 @@ use crate::cli::commands::bot::SAMPLING_OFF;
 use crate::cli::commands::credentials;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::token;
+use crate::cli::{hidden, token};
 use crate::clock;
 use crate::config::{BotDocument, Fault, Faults, Settings, bot_spec, needs_sampling, read_bots};
 use crate::model::bot::{BotId, Platform, Wanted};
@@ -18,26 +23,128 @@ use crate::output;
 use crate::store::{self, NewBot, Put, Store};
 use crate::supervisor::login::Given;
 
+use plan::Plan;
+use waves::Outcome;
+
 /// What was stored, bot by bot.
 pub(super) type Stored = Vec<(BotId, Put)>;
 
 pub(in crate::cli) fn run(client: &Client, apply: &Apply) -> Result<Exit, Failure> {
-    let stored = store(client, &apply.path)?;
-    let answer = client.reload()?;
+    let settings = client.settings()?;
+    let documents = read_bots(&apply.path, &settings.defaults)?;
+    let mut faults = Vec::new();
+    let bots = ready(&documents, &settings.defaults, &mut faults);
+    let plan = Plan::make(client, &bots, apply.prune, &mut faults)?;
+    try_all(client, &bots, &settings.defaults, &mut faults)?;
+    if !faults.is_empty() {
+        return Err(Failure::Config(Faults(faults)));
+    }
+    if apply.dry_run {
+        if apply.json {
+            output::document(&json!({"schema": 1, "plan": plan.to_json()}))?;
+        } else {
+            plan.show()?;
+        }
+        return Ok(if plan.changes_anything() {
+            Exit::WouldChange
+        } else {
+            Exit::Done
+        });
+    }
+    if plan.changes_anything() && !apply.json && std::io::stdout().is_terminal() {
+        plan.show()?;
+        if !apply.yes && hidden::can_ask() && !hidden::is_agreed("apply this? [y/N] ")? {
+            return Err(Failure::Refused("not applied".to_owned()));
+        }
+    }
+    let outcome = waves::carry_out(client, &bots, &plan, &settings.defaults, apply.timeout)?;
+    report(client, apply, &plan, &outcome)?;
+    Ok(if outcome.stopped.is_none() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+/// Says what was done, and why the rest was not.
+fn report(client: &Client, apply: &Apply, plan: &Plan, outcome: &Outcome) -> Result<(), Failure> {
     if apply.json {
-        let bots: Vec<_> = stored
+        let bots: Vec<_> = outcome
+            .stored
             .iter()
             .map(|(bot, put)| json!({"id": bot.as_str(), "outcome": word(*put)}))
+            .chain(
+                outcome
+                    .removed
+                    .iter()
+                    .map(|bot| json!({"id": bot.as_str(), "outcome": "removed"})),
+            )
             .collect();
-        output::document(&json!({"schema": 1, "bots": bots, "supervisor_running": answer.is_some()}))?;
-        return Ok(Exit::Done);
+        let running = client.supervisor().is_some();
+        output::document(&json!({
+            "schema": 1, "bots": bots, "supervisor_running": running, "plan": plan.to_json(),
+            "stopped": outcome.stopped,
+        }))?;
+        return Ok(());
     }
-    tell(&stored);
-    warn_unmeasured(client, &stored)?;
-    if answer.is_none() {
-        output::note("no supervisor runs; the bots start with: multibot start");
+    tell(&outcome.stored);
+    for bot in &outcome.removed {
+        output::note(&format!("{bot} removed"));
     }
-    Ok(Exit::Done)
+    warn_unmeasured(client, &outcome.stored)?;
+    match &outcome.stopped {
+        Some(why) => output::error(&output::visible(why)),
+        None if client.supervisor().is_none() => {
+            output::note("no supervisor runs; the bots start with: multibot start");
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+/// Reads all that the documents name, and gathers what cannot be had.
+fn ready<'a>(documents: &'a [BotDocument], defaults: &Settings, faults: &mut Vec<Fault>) -> Vec<Ready<'a>> {
+    let mut bots = Vec::new();
+    for document in documents {
+        match new_bot(document, defaults).and_then(|bot| Ok((bot, token::fields_from(document)?))) {
+            Ok((bot, fields)) => bots.push(Ready { document, bot, fields }),
+            Err(failure) => faults.push(placed(document, failure)),
+        }
+    }
+    bots
+}
+
+/// Stores all of them and takes it back: whatever is wrong is told before anything is changed.
+fn try_all(client: &Client, bots: &[Ready<'_>], defaults: &Settings, faults: &mut Vec<Fault>) -> Result<(), Failure> {
+    if client.read_store()?.is_none() {
+        return Ok(());
+    }
+    let tried = client.store()?.transaction(|store| {
+        put_all(client, store, bots, defaults, faults)?;
+        Err::<(), Abort>(Abort::Tried)
+    });
+    match tried {
+        Err(Abort::Failed(failure)) => Err(failure),
+        Ok(()) | Err(Abort::Tried) => Ok(()),
+    }
+}
+
+/// Why a transaction is taken back.
+enum Abort {
+    Tried,
+    Failed(Failure),
+}
+
+impl From<Failure> for Abort {
+    fn from(failure: Failure) -> Abort {
+        Abort::Failed(failure)
+    }
+}
+
+impl From<store::Error> for Abort {
+    fn from(error: store::Error) -> Abort {
+        Abort::Failed(error.into())
+    }
 }
 
 /// Checks every file and then stores all bots, or none where anything is wrong. All faults are told, each
@@ -45,25 +152,25 @@ pub(in crate::cli) fn run(client: &Client, apply: &Apply) -> Result<Exit, Failur
 pub(super) fn store(client: &Client, path: &Path) -> Result<Stored, Failure> {
     let settings = client.settings()?;
     let documents = read_bots(path, &settings.defaults)?;
-    let (mut bots, mut faults) = (Vec::new(), Vec::new());
-    for document in &documents {
-        match new_bot(document, &settings.defaults).and_then(|bot| Ok((bot, token::fields_from(document)?))) {
-            Ok((bot, fields)) => bots.push(Ready { document, bot, fields }),
-            Err(failure) => faults.push(placed(document, failure)),
-        }
-    }
-    let store = client.store()?;
-    store.transaction(|store| {
-        let stored = put_all(client, store, &bots, &settings.defaults, &mut faults)?;
+    let mut faults = Vec::new();
+    let bots = ready(&documents, &settings.defaults, &mut faults);
+    put(client, &bots, &settings.defaults, faults)
+}
+
+/// Stores these bots, or none of them where anything is wrong.
+fn put(client: &Client, bots: &[Ready<'_>], defaults: &Settings, mut faults: Vec<Fault>) -> Result<Stored, Failure> {
+    client.store()?.transaction(|store| {
+        let stored = put_all(client, store, bots, defaults, &mut faults)?;
         if faults.is_empty() {
             Ok(stored)
         } else {
-            Err(Failure::Config(Faults(faults)))
+            Err(Failure::Config(Faults(std::mem::take(&mut faults))))
         }
     })
 }
 
 /// A bot's document, and all that was read for it.
+#[derive(Clone)]
 struct Ready<'a> {
     document: &'a BotDocument,
     bot: NewBot,

@@ -9,11 +9,18 @@ mod set;
 mod show;
 mod unhold;
 
+pub(in crate::cli) use self::power::is_alive;
 pub(in crate::cli) use self::set::SAMPLING_OFF;
 use crate::cli::args::BotVerb;
 use crate::cli::client::Client;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::model::bot::BotId;
+
+/// Stops a bot and removes it with what waits for it; its log stays.
+pub(in crate::cli) fn remove(client: &Client, id: &BotId) -> Result<Exit, Failure> {
+    remove::run(client, id, true, false)
+}
 
 pub(in crate::cli) fn run(client: &Client, verb: BotVerb) -> Result<Exit, Failure> {
     match verb {

@@ -120,7 +120,7 @@ pub(super) fn bring_down(
 }
 
 /// Whether anything of a bot runs, with or without a supervisor.
-pub(super) fn is_alive(client: &Client, bot: &BotId) -> bool {
+pub(in crate::cli) fn is_alive(client: &Client, bot: &BotId) -> bool {
     let is_running = client
         .last_run(bot)
         .is_some_and(|record| record.shim.is_alive() || record.process.is_alive());
