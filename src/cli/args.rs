@@ -158,6 +158,12 @@ pub enum Verb {
     #[command(after_long_help = examples::text("apply"))]
     Apply(Apply),
 
+    /// Write the bots as YAML that apply reads with no change
+    ///
+    /// Tokens and credentials are not written, and variables that look like secrets only with --with-secrets.
+    #[command(after_long_help = examples::text("export"))]
+    Export(Export),
+
     /// Keep bots away from targets that do not want them
     ///
     /// A target is a chat, a phone number, or what else a bot talks to. One is blocked for an hour after three failed
@@ -410,6 +416,17 @@ pub struct Apply {
     /// Print JSON for scripts
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Export {
+    /// Only these bots; without any, all
+    #[arg(value_name = "BOT")]
+    pub bots: Vec<BotId>,
+
+    /// Write variables that look like secrets too
+    #[arg(long)]
+    pub with_secrets: bool,
 }
 
 #[derive(Clone, Debug, Args)]

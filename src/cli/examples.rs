@@ -160,7 +160,25 @@ const TABLE: &[(&str, &[Example])] = &[
         &[
             example("Everything about one bot", "multibot bot show shop"),
             example("For a script", "multibot bot show shop --json"),
+            example(
+                "Every setting that holds, and who says so",
+                "multibot bot show shop --effective",
+            ),
         ],
+    ),
+    (
+        "export",
+        &[
+            example("The whole fleet as one file, for git", "multibot export > bots.yaml"),
+            example("Whether it is still so", "multibot apply bots.yaml --dry-run --prune"),
+        ],
+    ),
+    (
+        "bot unset",
+        &[example(
+            "The built-in delay again, and no such variable any more",
+            "multibot bot unset shop restart.delay env.PORT",
+        )],
     ),
     (
         "bot set",

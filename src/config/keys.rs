@@ -37,6 +37,13 @@ pub struct Key {
     pub doc: &'static str,
 }
 
+impl Key {
+    /// Whether its entries are laid over those of the layers below, each by itself.
+    pub fn is_mapping(&self) -> bool {
+        matches!(self.kind, Kind::Variables | Kind::Probes | Kind::Commands)
+    }
+}
+
 const INSTANT: Duration = Duration::ZERO;
 /// The shortest length that still is one.
 pub(super) const SHORT: Duration = Duration::from_millis(1);

@@ -159,3 +159,27 @@ fn a_fault_in_one_file_changes_none_of_them() {
     let shown = home.ok(&["bot", "show", "a"]).out;
     assert!(!shown.contains("9s"), "{shown}");
 }
+
+#[test]
+fn what_is_exported_is_applied_with_no_change() {
+    let home = Home::new();
+    home.create_with("shop", &["--token", "12:abcdef", "--env", "API_KEY=hush"], SLEEPER);
+    home.set("shop", &["restart.delay=3s", "limits.memory.max=50MiB", "env.PORT=1"]);
+    home.ok(&["bot", "create", "demo", "--no-start"]);
+    let exported = home.ok(&["export"]);
+    assert!(exported.err.contains("API_KEY of shop"), "{}", exported.err);
+    assert!(!exported.out.contains("hush") && !exported.out.contains("abcdef"));
+    let all = home.ok(&["export", "--with-secrets"]).out;
+    home.write("bots/all.yaml", &all);
+    let step = |bot: &str| (bot.to_owned(), "unchanged".to_owned());
+    assert_eq!(plan(&home, &["--prune"]), (0, vec![step("shop"), step("demo")]));
+    home.ok(&["bot", "unset", "shop", "env.API_KEY", "restart.delay"]);
+    let effective = home.ok(&["bot", "show", "shop", "--effective"]).out;
+    let row = |key: &str| effective.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    // The harness has a delay of its own for all bots.
+    assert!(row("restart.delay ").contains("multibot.yaml"), "{effective}");
+    assert!(row("limits.memory.max ").contains("bot") && row("log.keep ").contains("default"));
+    home.run(&["bot", "unset", "shop", "restart.dely"])
+        .code(2)
+        .one_line(&["restart.delay"]);
+}

@@ -36,6 +36,10 @@ pub enum BotVerb {
         /// Bot to show
         id: BotId,
 
+        /// Show every setting that holds, and where each comes from
+        #[arg(long)]
+        effective: bool,
+
         /// Print JSON for scripts
         #[arg(long)]
         json: bool,
@@ -61,6 +65,20 @@ pub enum BotVerb {
         /// Settings and their new values
         #[arg(value_name = "KEY=VALUE", required = true)]
         settings: Vec<Assignment>,
+    },
+
+    /// Take settings of a bot away
+    ///
+    /// What `defaults` of multibot.yaml say holds again, or the built-in default, and the answer says which. One entry of
+    /// a mapping is named with a dot: env.PORT, probes.api, commands.hours.
+    #[command(after_long_help = examples::text("bot unset"))]
+    Unset {
+        /// Bot to change
+        id: BotId,
+
+        /// Settings that are to go
+        #[arg(value_name = "KEY", required = true)]
+        keys: Vec<String>,
     },
 
     /// Remove a bot

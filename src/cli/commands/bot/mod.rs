@@ -25,8 +25,14 @@ pub(in crate::cli) fn remove(client: &Client, id: &BotId) -> Result<Exit, Failur
 pub(in crate::cli) fn run(client: &Client, verb: BotVerb) -> Result<Exit, Failure> {
     match verb {
         BotVerb::Create(create) => create::run(client, &create),
-        BotVerb::Show { id, json } => show::run(client, &id, json),
+        BotVerb::Show {
+            id,
+            effective: true,
+            json,
+        } => show::effective(client, &id, json),
+        BotVerb::Show { id, json, .. } => show::run(client, &id, json),
         BotVerb::Set { id, settings } => set::run(client, &id, &settings),
+        BotVerb::Unset { id, keys } => set::unset(client, &id, &keys),
         BotVerb::Remove { id, force, purge } => remove::run(client, &id, force, purge),
         BotVerb::Start { chosen, force, timeout } => power::start(client, &chosen, force, timeout),
         BotVerb::Stop { chosen, force, timeout } => power::stop(client, &chosen, force, timeout),

@@ -1,4 +1,4 @@
-//! `multibot bot set`
+//! `multibot bot set` and `bot unset`
 
 use crate::cli::args::Assignment;
 use crate::cli::client::Client;
@@ -14,25 +14,64 @@ use crate::output;
 pub(in crate::cli) const SAMPLING_OFF: &str =
     "sampling.period is off in multibot.yaml: until it is set there, limits and log probes do nothing";
 
-pub(super) fn run(client: &Client, id: &BotId, changes: &[Assignment]) -> Result<Exit, Failure> {
+/// One setting as it is to be.
+enum Change<'a> {
+    Set(&'a Assignment),
+    Unset(&'a str),
+}
+
+impl Change<'_> {
+    fn key(&self) -> &str {
+        match self {
+            Change::Set(set) => &set.key,
+            Change::Unset(key) => key,
+        }
+    }
+}
+
+pub(super) fn run(client: &Client, id: &BotId, assignments: &[Assignment]) -> Result<Exit, Failure> {
+    let changes: Vec<Change<'_>> = assignments
+        .iter()
+        .map(|set| match set.value.is_empty() && !Settings::may_be_empty(&set.key) {
+            true => Change::Unset(&set.key),
+            false => Change::Set(set),
+        })
+        .collect();
+    make(client, id, &changes, "bot set")
+}
+
+/// Takes settings away, variables among them.
+pub(super) fn unset(client: &Client, id: &BotId, keys: &[String]) -> Result<Exit, Failure> {
+    let changes: Vec<Change<'_>> = keys.iter().map(|key| Change::Unset(key)).collect();
+    make(client, id, &changes, "bot unset")
+}
+
+fn make(client: &Client, id: &BotId, changes: &[Change<'_>], action: &str) -> Result<Exit, Failure> {
     client.known(std::slice::from_ref(id))?;
     let supervisor = client.settings()?;
     let defaults = supervisor.defaults;
     let store = client.store()?;
-    let (of_token, of_settings): (Vec<_>, Vec<_>) = changes.iter().partition(|change| is_of_token(&change.key));
-    let new_token = of_token.last().map(|change| read_token(change)).transpose()?;
+    let (of_token, of_settings): (Vec<_>, Vec<_>) = changes.iter().partition(|change| is_of_token(change.key()));
+    let new_token = match of_token.last() {
+        Some(Change::Set(set)) => Some(read_token(set)?),
+        Some(Change::Unset(key)) => {
+            let what =
+                format!("{key}: a token is not taken away here; give another with: multibot bot rotate-token {id}");
+            return Err(Failure::Usage(what));
+        }
+        None => None,
+    };
     let (spec, unset) = store.transaction(|store| {
         let record = store.bots().get(id)?;
         let mut settings = Settings::from_json(&record.settings_json)?;
         let (mut unset, mut faults) = (Vec::new(), Vec::<Fault>::new());
         for change in &of_settings {
-            if change.value.is_empty() && !Settings::may_be_empty(&change.key) {
-                match settings.unset(&change.key) {
-                    Ok(was_set) => unset.push((change.key.clone(), was_set)),
+            match change {
+                Change::Unset(key) => match settings.unset(key) {
+                    Ok(was_set) => unset.push(((*key).to_owned(), was_set)),
                     Err(fault) => faults.push(fault),
-                }
-            } else {
-                faults.extend(settings.set(&change.key, &change.value).err());
+                },
+                Change::Set(set) => faults.extend(settings.set(&set.key, &set.value).err()),
             }
         }
         if !faults.is_empty() {
@@ -51,8 +90,8 @@ pub(super) fn run(client: &Client, id: &BotId, changes: &[Assignment]) -> Result
         store
             .bots()
             .update_settings(id, platform, &settings.to_json(), clock::stamp())?;
-        let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
-        client.audit(store, "bot set", Some(id), &keys.join(" "))?;
+        let keys: Vec<&str> = changes.iter().map(Change::key).collect();
+        client.audit(store, action, Some(id), &keys.join(" "))?;
         Ok((spec, unset))
     })?;
     let effect = match client.reload()? {
@@ -67,8 +106,8 @@ pub(super) fn run(client: &Client, id: &BotId, changes: &[Assignment]) -> Result
         Some(_) => "it holds from now on",
     };
     output::note(&format!("changed {id}; {effect}"));
-    let is_measured = |change: &&Assignment| change.key.starts_with("limits.") || change.key.starts_with("probes");
-    if supervisor.sampling_period.is_none() && changes.iter().any(|it| is_measured(&it)) && needs_sampling(&spec) {
+    let is_measured = |change: &Change<'_>| ["limits.", "probes"].iter().any(|head| change.key().starts_with(head));
+    if supervisor.sampling_period.is_none() && changes.iter().any(is_measured) && needs_sampling(&spec) {
         output::note(SAMPLING_OFF);
     }
     for (key, was_set) in unset {

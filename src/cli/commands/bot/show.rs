@@ -6,7 +6,7 @@ use crate::cli::client::Client;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::view;
-use crate::config::{Settings, is_sensitive};
+use crate::config::{KEYS, Settings, is_sensitive};
 use crate::model::bot::BotId;
 use crate::output::{self, Cell, Column, Style, Table};
 
@@ -55,6 +55,41 @@ pub(super) fn run(client: &Client, id: &BotId, as_json: bool) -> Result<Exit, Fa
     }
     row("log", client.home.log_of(id).display().to_string());
     output::out(&table.render(&Style::of_stdout()))?;
+    Ok(Exit::Done)
+}
+
+/// Every setting that holds, and whether the bot's own settings, the defaults of multibot.yaml or multibot say so.
+pub(super) fn effective(client: &Client, id: &BotId, as_json: bool) -> Result<Exit, Failure> {
+    client.known(std::slice::from_ref(id))?;
+    let Some(store) = client.read_store()? else {
+        return Ok(Exit::Done);
+    };
+    let own = Settings::from_json(&store.bots().get(id)?.settings_json)?;
+    let defaults = client.settings()?.defaults;
+    let (own, defaults) = (shown(&own), shown(&defaults));
+    let of = |layer: &[(String, Value)], name: &str| {
+        let found = layer.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| Settings::show(value))
+    };
+    let mut table = Table::new(&[Column::Word("key"), Column::Word("from"), Column::Text("value")]);
+    for key in KEYS {
+        let (from, value) = match (of(&own, key.name), of(&defaults, key.name), key.default) {
+            // Entries of both hold beside each other.
+            (Some(own), Some(below), _) if key.is_mapping() => ("bot, multibot.yaml", format!("{own} over {below}")),
+            (Some(own), ..) => ("bot", own),
+            (None, Some(below), _) => ("multibot.yaml", below),
+            (None, None, Some(default)) => ("default", default.to_owned()),
+            (None, None, None) => continue,
+        };
+        if as_json {
+            output::record(&json!({"key": key.name, "from": from, "value": value}))?;
+            continue;
+        }
+        table.row([Cell::from(key.name.to_owned()), from.to_owned().into(), value.into()]);
+    }
+    if !as_json {
+        output::out(&table.render(&Style::of_stdout()))?;
+    }
     Ok(Exit::Done)
 }
 
