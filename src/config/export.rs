@@ -4,17 +4,16 @@
 
 use std::fmt::Write;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::keys::KEYS;
-use super::kind::Kind;
 use super::settings::{ENV, Settings};
 use super::variable::is_sensitive;
 
 /// One bot as an entry of `bots:`. Returns the names of variables that are left out, because their values look like
 /// secrets, unless `with_secrets`.
 pub fn to_yaml(id: &str, settings: &Settings, with_secrets: bool) -> (String, Vec<String>) {
-    let mut tree = Map::new();
+    let mut tree = Vec::new();
     let mut left_out = Vec::new();
     for (key, value) in settings.iter() {
         // What only another version knows means nothing in a file.
@@ -29,7 +28,7 @@ pub fn to_yaml(id: &str, settings: &Settings, with_secrets: bool) -> (String, Ve
                 left_out.push(name);
             }
         }
-        put(&mut tree, known.name, value, known.kind);
+        put(&mut tree, known.name, value);
     }
     let mut text = format!("  - id: {}\n", Value::from(id));
     for name in &left_out {
@@ -39,43 +38,38 @@ pub fn to_yaml(id: &str, settings: &Settings, with_secrets: bool) -> (String, Ve
     (text, left_out)
 }
 
+/// The groups of keys, in the order in which they were put.
+enum Node {
+    Group(Vec<(String, Node)>),
+    Leaf(Value),
+}
+
 /// Puts a value at the place that its dotted key names.
-fn put(tree: &mut Map<String, Value>, key: &str, value: Value, kind: Kind) {
-    match key.split_once('.') {
-        None => drop(tree.insert(key.to_owned(), leaf(value, kind))),
-        Some((group, rest)) => {
-            let below = tree
-                .entry(group.to_owned())
-                .or_insert_with(|| Value::Object(Map::new()));
-            if let Value::Object(below) = below {
-                put(below, rest, value, kind);
-            }
+fn put(entries: &mut Vec<(String, Node)>, key: &str, value: Value) {
+    let Some((group, rest)) = key.split_once('.') else {
+        return entries.push((key.to_owned(), Node::Leaf(value)));
+    };
+    for (name, node) in entries.iter_mut() {
+        if let Node::Group(below) = node
+            && name == group
+        {
+            return put(below, rest, value);
         }
     }
+    let mut below = Vec::new();
+    put(&mut below, rest, value);
+    entries.push((group.to_owned(), Node::Group(below)));
 }
 
-/// A mapping of the operator's own is one text, unlike the groups of keys.
-fn leaf(value: Value, kind: Kind) -> Value {
-    match kind {
-        Kind::Variables | Kind::Probes | Kind::Commands => Value::Array(vec![value]),
-        _ => value,
-    }
-}
-
-fn write_entries(text: &mut String, entries: &Map<String, Value>, indent: usize) {
-    for (name, value) in entries {
-        let _ = match value {
-            Value::Object(below) => {
-                let _ = writeln!(text, "{:indent$}{name}:", "");
+fn write_entries(text: &mut String, entries: &[(String, Node)], indent: usize) {
+    for (name, node) in entries {
+        match node {
+            Node::Leaf(value) => text.push_str(&format!("{:indent$}{name}: {value}\n", "")),
+            Node::Group(below) => {
+                text.push_str(&format!("{:indent$}{name}:\n", ""));
                 write_entries(text, below, indent + 2);
-                continue;
             }
-            Value::Array(items) => match items.as_slice() {
-                [one @ Value::Object(_)] => writeln!(text, "{:indent$}{name}: {one}", ""),
-                _ => writeln!(text, "{:indent$}{name}: {value}", ""),
-            },
-            _ => writeln!(text, "{:indent$}{name}: {value}", ""),
-        };
+        }
     }
 }
 

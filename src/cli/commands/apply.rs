@@ -4,7 +4,6 @@
 mod plan;
 mod waves;
 
-use std::io::IsTerminal;
 use std::path::Path;
 
 use serde_json::json;
@@ -51,9 +50,9 @@ pub(in crate::cli) fn run(client: &Client, apply: &Apply) -> Result<Exit, Failur
             Exit::Done
         });
     }
-    if plan.changes_anything() && !apply.json && std::io::stdout().is_terminal() {
+    if plan.changes_anything() && !apply.json && hidden::can_ask() {
         plan.show()?;
-        if !apply.yes && hidden::can_ask() && !hidden::is_agreed("apply this? [y/N] ")? {
+        if !apply.yes && !hidden::is_agreed("apply this? [y/N] ")? {
             return Err(Failure::Refused("not applied".to_owned()));
         }
     }
