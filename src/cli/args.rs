@@ -158,6 +158,17 @@ pub enum Verb {
     #[command(after_long_help = examples::text("apply"))]
     Apply(Apply),
 
+    /// Say why a bot is as it is, what happens next, and what you can do
+    #[command(after_long_help = examples::text("explain"))]
+    Explain {
+        /// Bot to explain
+        bot: BotId,
+
+        /// Print JSON for scripts
+        #[arg(long)]
+        json: bool,
+    },
+
     /// Write the bots as YAML that apply reads with no change
     ///
     /// Tokens and credentials are not written, and variables that look like secrets only with --with-secrets.

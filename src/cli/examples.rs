@@ -167,6 +167,13 @@ const TABLE: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "explain",
+        &[
+            example("Why it does not run", "multibot explain shop"),
+            example("For a script", "multibot explain shop --json"),
+        ],
+    ),
+    (
         "export",
         &[
             example("The whole fleet as one file, for git", "multibot export > bots.yaml"),

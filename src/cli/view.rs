@@ -134,6 +134,9 @@ pub(super) struct BotView {
     /// Open alerts, and the worst level among them.
     pub alerts: u32,
     pub alert_level: Option<String>,
+    /// Failures in a row, for those who explain.
+    #[serde(skip)]
+    pub failures: u32,
     #[serde(skip)]
     is_well: bool,
 }
@@ -288,6 +291,7 @@ fn bot_view(bot: &BotStatus, now: Stamp) -> BotView {
         asked: bot.asked.as_ref().map(asked_view),
         alerts: bot.alerts,
         alert_level: bot.alert_level.clone(),
+        failures: bot.failures,
         is_well: is_well(bot),
     }
 }

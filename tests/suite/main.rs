@@ -23,6 +23,8 @@ mod disk;
 #[cfg(test)]
 mod doubles;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod harness;

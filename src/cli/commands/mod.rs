@@ -9,6 +9,7 @@ pub(super) mod check;
 pub(super) mod completions;
 pub(super) mod credentials;
 pub(super) mod events;
+pub(super) mod explain;
 pub(super) mod export;
 pub(super) mod ipc;
 pub(super) mod list;
