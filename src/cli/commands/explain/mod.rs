@@ -52,8 +52,8 @@ pub(in crate::cli) fn run(client: &Client, id: &BotId, is_json: bool) -> Result<
         spec: &spec,
     };
     let tried = tried(&store.events().recent(Some(id), 100)?);
-    let (next, remedies) = (rules::next(&known), rules::remedies(&known));
     if is_json {
+        let (next, remedies) = (rules::next(&known), rules::remedies(&known));
         let tried = tried
             .iter()
             .map(|fact| json!({"at": fact.at.to_string(), "event": fact.name, "detail": fact.detail}));
@@ -65,20 +65,29 @@ pub(in crate::cli) fn run(client: &Client, id: &BotId, is_json: bool) -> Result<
         }))?;
         return Ok(Exit::Done);
     }
-    let lasting = since
-        .map(|since| format!(" for {}", show_age(now.since(since))))
-        .unwrap_or_default();
-    let because = if reason.is_empty() {
+    let lasting = since.map(|since| format!(" for {}", show_age(now.since(since))));
+    let head = format!("{id} is {}{}", bot.state, lasting.unwrap_or_default());
+    let text = told(&head, &known, &tried, now);
+    for line in text.lines() {
+        output::out(&format!("{}\n", visible(line).trim_end()))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// All of it for people.
+fn told(head: &str, known: &Known<'_>, tried: &[Fact], now: Stamp) -> String {
+    let (next, remedies) = (rules::next(known), rules::remedies(known));
+    let because = if known.reason.is_empty() {
         String::new()
     } else {
-        format!(": {reason}")
+        format!(": {}", known.reason)
     };
-    let mut text = format!("{id} is {}{lasting}{because}\n", bot.state);
-    if bot.failures > 0 {
-        text.push_str(&format!("it has failed {} times in a row\n", bot.failures));
+    let mut text = format!("{head}{because}\n");
+    if known.failures > 0 {
+        text.push_str(&format!("it has failed {} times in a row\n", known.failures));
     }
     text.push_str("\nwhat happened:\n");
-    for fact in &tried {
+    for fact in tried {
         let ago = show_age(now.since(fact.at));
         text.push_str(&format!("  {ago:>8} ago  {}  {}\n", fact.name, fact.detail));
     }
@@ -89,10 +98,7 @@ pub(in crate::cli) fn run(client: &Client, id: &BotId, is_json: bool) -> Result<
     for it in &remedies {
         text.push_str(&format!("  {:width$}  {}\n", it.command, it.why));
     }
-    for line in text.lines() {
-        output::out(&format!("{}\n", visible(line).trim_end()))?;
-    }
-    Ok(Exit::Done)
+    text
 }
 
 /// The newest events that tell how the bot did, oldest first.
