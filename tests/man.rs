@@ -256,6 +256,8 @@ fn see_also(own: &str) -> String {
         "multibot-lifecycle(7)",
         "multibot-alerts(7)",
         "multibot-json(7)",
+        "multibot-pm2(7)",
+        "multibot-supervisord(7)",
     ];
     all.into_iter()
         .filter(|page| *page != own)

@@ -59,6 +59,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
         &[
             "shim/spawn.rs",
             "supervisor/shims.rs",
+            "cli/commands/bot/edit.rs",
             "cli/commands/start.rs",
             "cli/commands/upgrade.rs",
             "init.rs",
@@ -69,7 +70,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
             "run/program.rs",
         ],
         "processes are started where it is told: the bot, its shim, the supervisor and the next one, the child of process 1, \
-          the programs that ask bots, the hooks of operators, and what gets credentials",
+          the programs that ask bots, the hooks of operators, what gets credentials, and the operator's editor",
     ),
     (
         &["unsafe"],

@@ -683,6 +683,8 @@ class Client {
    * otherwise.
    */
   allowed(command, user, fallback = "user") {
+    // As multibot keeps it, with or without its prefix.
+    if (command !== "*") command = command.replace(/^[!-,./:-@[-^`{-~]+/, "").toLowerCase();
     const level = ADMIN_COMMANDS.includes(command) ? "admin" : this._permissions.get(command) ?? fallback;
     return level === "user" || this.isAdmin(user);
   }

@@ -648,6 +648,7 @@ class _Core:
     def allowed(self, command, user, default="user"):
         """Whether this user may use this chat command; `default` ("user" or "admin") is whose it is where nobody has
         said otherwise."""
+        command = _command(command)
         level = "admin" if command in _ADMIN_COMMANDS else self._permissions.get(command, default)
         return level == "user" or self.is_admin(user)
 
@@ -809,6 +810,11 @@ def _is_for_one_run(envelope):
     """The supervisor's word to one run: the next one has no use for it."""
     is_control = envelope["name"] in _CONTROL and envelope["kind"] == "command"
     return is_control and envelope.get("from", "supervisor") == "supervisor"
+
+
+def _command(text):
+    """The name of a chat command as multibot keeps it, with or without its prefix."""
+    return text if text == "*" else text.lstrip("!\"#$%&'()*+,./:;<=>?@[\\]^`{|}~").lower()
 
 
 def _tell(text):

@@ -169,6 +169,10 @@ pub enum Verb {
         json: bool,
     },
 
+    /// Print the JSON Schema of a bot's YAML file, for editors
+    #[command(after_long_help = examples::text("schema"))]
+    Schema,
+
     /// Write the bots as YAML that apply reads with no change
     ///
     /// Tokens and credentials are not written, and variables that look like secrets only with --with-secrets.

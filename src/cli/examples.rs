@@ -181,6 +181,20 @@ const TABLE: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "bot edit",
+        &[example(
+            "With an editor of your choice",
+            "EDITOR=nano multibot bot edit shop",
+        )],
+    ),
+    (
+        "schema",
+        &[example(
+            "For the completion of editors that speak yaml-language-server",
+            "multibot schema > multibot.schema.json",
+        )],
+    ),
+    (
         "bot unset",
         &[example(
             "The built-in delay again, and no such variable any more",

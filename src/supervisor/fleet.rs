@@ -107,6 +107,8 @@ pub struct Seen<P> {
     /// An earlier supervisor has read the log of this run so far.
     pub read_until: Option<Stamp>,
     pub speaks: Speaks,
+    /// How far runs before this one have.
+    pub spoke_before: Speaks,
     pub heartbeat_at: Option<Stamp>,
     pub connected: Option<bool>,
     pub usage: Option<Usage>,
@@ -172,6 +174,7 @@ impl<P> Default for Seen<P> {
             launched_at: None,
             read_until: None,
             speaks: Speaks::default(),
+            spoke_before: Speaks::default(),
             heartbeat_at: None,
             connected: None,
             usage: None,
@@ -213,6 +216,7 @@ impl<P> Seen<P> {
             asked: std::mem::take(&mut self.asked).of_next_run(),
             counts: self.counts,
             later_at: self.later_at,
+            spoke_before: self.speaks.max(self.spoke_before),
             ..Seen::default()
         };
     }

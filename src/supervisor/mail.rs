@@ -213,6 +213,13 @@ impl<H: Host> Supervisor<H> {
         }
         if !is_translated {
             self.tell_lists(bot, Telling::News);
+        } else if self
+            .fleet
+            .get(bot)
+            .is_some_and(|member| member.seen.speaks == Speaks::Nothing)
+        {
+            // Its word came by sd_notify: it reads no inbox.
+            self.untell(bot);
         }
         self.apply(bot, Event::Ready { run });
     }

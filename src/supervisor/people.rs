@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use crate::model::blocking::{REFRESH_BLOCKLIST, Standing};
-use crate::model::bot::BotId;
+use crate::model::bot::{BotId, ReadyWhen};
 use crate::model::message::{Envelope, Kind, PRIORITY_CONTROL};
 use crate::model::people::{Change, Level, REFRESH_ADMINS, REFRESH_PERMISSIONS, UserRef};
 use crate::store::By;
@@ -37,8 +37,8 @@ impl<H: Host> Supervisor<H> {
         }
     }
 
-    /// Tells one run what it must know. It is called before the run counts as ready: a built-in bot is told at its
-    /// start, any other when it shows that it reads its inbox.
+    /// Tells one run what it must know. It is called before the run counts as ready: before its start, if it will read
+    /// its inbox as far as anybody knows, else when it shows that it does.
     pub(super) fn tell_lists(&mut self, bot: &BotId, telling: Telling) {
         let Some(member) = self.fleet.get(bot) else { return };
         let mut lists = vec![
@@ -60,6 +60,17 @@ impl<H: Host> Supervisor<H> {
                 continue;
             }
             self.tell_list(bot, name, list);
+        }
+    }
+
+    /// Takes back what was told to a run that turns out to have no use for it.
+    pub(super) fn untell(&mut self, bot: &BotId) {
+        let told = self
+            .fleet
+            .get_mut(bot)
+            .map(|member| std::mem::take(&mut member.seen.told));
+        for (_, posted) in told.unwrap_or_default().into_values() {
+            self.host.retract(bot, posted);
         }
     }
 
@@ -186,6 +197,14 @@ impl<H: Host> Supervisor<H> {
             "refreshed: {admins} admins, {commands} permissions, {told} bots told{restarts}"
         ))
     }
+}
+
+/// Whether a run that is about to begin will read its inbox, as far as can be known: what lies there before its first
+/// word must not come before the lists.
+pub(super) fn will_listen<P>(member: &Member<P>) -> bool {
+    let spec = &member.policy.spec;
+    let has_spoken = member.seen.speaks.max(member.seen.spoke_before) >= Speaks::Spool;
+    spec.is_built_in() || has_spoken || spec.ready.when == ReadyWhen::Signal
 }
 
 /// Whether a run takes what lies in its inbox.

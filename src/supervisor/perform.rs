@@ -11,7 +11,7 @@ use super::fleet::{Discretion, Place};
 use super::host::{Host, Launch};
 use super::machine::{Effect, Event, Phase, SpawnFailure, Stage as StopStage, StopMode, Tick, step};
 use super::news::News;
-use super::people::Telling;
+use super::people::{Telling, will_listen};
 use super::snapshot::Stage;
 use super::usage::is_asked_anew;
 
@@ -171,6 +171,9 @@ impl<H: Host> Supervisor<H> {
         }
         // What a disk refused to take back at the end of the last run.
         self.recover(bot, None);
+        if self.fleet.get(bot).is_some_and(will_listen) {
+            self.tell_lists(bot, Telling::News);
+        }
         let (now, stamp) = (self.host.now(), self.host.stamp());
         let Some(member) = self.fleet.get_mut(bot) else { return };
         // Nobody is left who knows older secrets.
@@ -191,14 +194,6 @@ impl<H: Host> Supervisor<H> {
         };
         let outcome = self.host.spawn(&launch);
         self.fleet.refresh(bot);
-        if outcome.is_ok()
-            && self
-                .fleet
-                .get(bot)
-                .is_some_and(|member| member.policy.spec.is_built_in())
-        {
-            self.tell_lists(bot, Telling::News);
-        }
         if let Err(failure) = outcome {
             self.handle(News::SpawnFailed {
                 bot: bot.clone(),

@@ -67,6 +67,15 @@ pub enum BotVerb {
         settings: Vec<Assignment>,
     },
 
+    /// Open a bot's settings in an editor, and show what would change before it does
+    ///
+    /// The editor is $VISUAL or $EDITOR, else vi. What cannot be applied is told and can be edited again.
+    #[command(after_long_help = examples::text("bot edit"))]
+    Edit {
+        /// Bot to change
+        id: BotId,
+    },
+
     /// Take settings of a bot away
     ///
     /// What `defaults` of multibot.yaml say holds again, or the built-in default, and the answer says which. One entry of

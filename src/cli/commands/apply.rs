@@ -5,6 +5,7 @@ mod plan;
 mod waves;
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -63,6 +64,19 @@ pub(in crate::cli) fn run(client: &Client, apply: &Apply) -> Result<Exit, Failur
     } else {
         Exit::Failed
     })
+}
+
+/// Applies the file of one bot that its operator has edited: shows what would change, and asks.
+pub(super) fn edited(client: &Client, file: &Path) -> Result<Exit, Failure> {
+    let apply = Apply {
+        path: file.to_owned(),
+        dry_run: false,
+        prune: false,
+        yes: false,
+        timeout: Duration::from_secs(60),
+        json: false,
+    };
+    run(client, &apply)
 }
 
 /// Says what was done, and why the rest was not.

@@ -25,3 +25,9 @@ pub(super) mod status;
 pub(super) mod stop;
 pub(super) mod up;
 pub(super) mod upgrade;
+
+/// `multibot schema`: needs no home.
+pub(super) fn schema() -> Result<super::exit::Exit, super::failure::Failure> {
+    crate::output::document(&crate::config::json_schema())?;
+    Ok(super::exit::Exit::Done)
+}

@@ -183,6 +183,19 @@ fn knows_who_may_do_what(speaker: Speaker) {
     assert_eq!(ask("deploy", "7"), (true, true));
     assert_eq!(ask("deploy", "8"), (false, false));
     assert_eq!(ask("setperm", "8"), (false, false));
+    for spelling in ["Deploy", "?deploy", "!DEPLOY", "SetPerm"] {
+        assert_eq!(ask(spelling, "8"), (false, false), "{spelling}");
+    }
+    // What waits for the bot is read by its next run only after the lists.
+    home.ok(&["bot", "stop", "shop"]);
+    let payload = json!({"command": "deploy", "user": "8"}).to_string();
+    let waiting = home.spawn(&["send", "shop", "who", "--json", &payload, "--wait", "--timeout", "30s"]);
+    wait_until("it waits for the bot", &home, || {
+        home.bot("shop")["inbox_new"].as_u64() >= Some(1)
+    });
+    home.ok(&["bot", "start", "shop"]);
+    wait_until("it is answered", &home, || waiting.out().contains("allowed"));
+    assert!(waiting.out().contains("\"allowed\":false"), "{}", waiting.out());
     home.ok(&["bot", "restart", "shop"]);
     assert_eq!(ask("deploy", "7"), (true, true), "the next run knows as well");
     home.ok(&["send", "shop", "restart_connection", "--wait"]);

@@ -1,6 +1,7 @@
 //! The verbs under `multibot bot`: one file for each kind of change.
 
 mod create;
+mod edit;
 mod login;
 mod power;
 mod remove;
@@ -32,6 +33,7 @@ pub(in crate::cli) fn run(client: &Client, verb: BotVerb) -> Result<Exit, Failur
         } => show::effective(client, &id, json),
         BotVerb::Show { id, json, .. } => show::run(client, &id, json),
         BotVerb::Set { id, settings } => set::run(client, &id, &settings),
+        BotVerb::Edit { id } => edit::run(client, &id),
         BotVerb::Unset { id, keys } => set::unset(client, &id, &keys),
         BotVerb::Remove { id, force, purge } => remove::run(client, &id, force, purge),
         BotVerb::Start { chosen, force, timeout } => power::start(client, &chosen, force, timeout),

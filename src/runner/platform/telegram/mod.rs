@@ -28,7 +28,7 @@ use calls::Call;
 
 /// Calls under way at once: more chats than these wait for each other.
 const SENDERS: usize = 4;
-/// What the Bot API takes from one bot, https://core.telegram.org/bots/faq#my-bot-is-hitting-limits: about 30 messages a
+/// What the Bot API takes from one bot, <https://core.telegram.org/bots/faq#my-bot-is-hitting-limits>: about 30 messages a
 /// second, ...
 const PACE_OF_ALL: Pace = Pace {
     interval: Duration::from_millis(40),

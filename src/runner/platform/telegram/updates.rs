@@ -1,4 +1,4 @@
-//! What the Bot API tells, as arrivals. Pure; https://core.telegram.org/bots/api#update names the fields.
+//! What the Bot API tells, as arrivals. Pure; <https://core.telegram.org/bots/api#update> names the fields.
 
 use serde_json::Value;
 

@@ -28,7 +28,7 @@ use messages::Part;
 
 /// Calls under way at once.
 const SENDERS: usize = 4;
-/// What the Cloud API takes from one number, https://developers.facebook.com/docs/whatsapp/cloud-api/overview: 80 messages
+/// What the Cloud API takes from one number, <https://developers.facebook.com/docs/whatsapp/cloud-api/overview>: 80 messages
 /// a second, ...
 const PACE_OF_ALL: Pace = Pace {
     interval: Duration::from_millis(20),
