@@ -5,6 +5,7 @@
 //! `--help` and in the manual. It promises only what this version does.
 
 mod alerts;
+mod apply;
 mod blocklist;
 mod bot;
 mod credentials;
@@ -16,6 +17,7 @@ mod send;
 mod values;
 
 pub use alerts::{AlertAck, AlertList, AlertSilence, AlertSinks, AlertTest, AlertVerb, Alerts};
+pub use apply::{Apply, Export};
 pub use blocklist::{BlocklistAdd, BlocklistList, BlocklistRemove, BlocklistStats, BlocklistVerb};
 pub use bot::{BotVerb, Chosen, Create, Named, RotateToken};
 pub use credentials::{
@@ -405,43 +407,6 @@ pub struct List {
     /// Print JSON for scripts
     #[arg(long)]
     pub json: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct Apply {
-    /// File or folder with bots in YAML
-    pub path: PathBuf,
-
-    /// Only show what would change; exit code 10 where anything would
-    #[arg(long)]
-    pub dry_run: bool,
-
-    /// Stop and remove the bots that no file names; messages that are not done go with them
-    #[arg(long)]
-    pub prune: bool,
-
-    /// Do not ask, on a terminal
-    #[arg(short, long)]
-    pub yes: bool,
-
-    /// Give up when a changed bot takes longer than this to run again
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1m")]
-    pub timeout: Duration,
-
-    /// Print JSON for scripts
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct Export {
-    /// Only these bots; without any, all
-    #[arg(value_name = "BOT")]
-    pub bots: Vec<BotId>,
-
-    /// Write variables that look like secrets too
-    #[arg(long)]
-    pub with_secrets: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -1,5 +1,6 @@
 //! Examples of every verb, for its help and its manual page. A test parses each of them.
 
+mod apply;
 mod blocklist;
 mod credentials;
 mod ipc;
@@ -30,6 +31,7 @@ pub fn of(verb: &str) -> &'static [Example] {
 fn all() -> impl Iterator<Item = &'static (&'static str, &'static [Example])> {
     TABLE
         .iter()
+        .chain(apply::TABLE)
         .chain(blocklist::TABLE)
         .chain(credentials::TABLE)
         .chain(ipc::TABLE)
@@ -167,41 +169,6 @@ const TABLE: &[(&str, &[Example])] = &[
         ],
     ),
     (
-        "explain",
-        &[
-            example("Why it does not run", "multibot explain shop"),
-            example("For a script", "multibot explain shop --json"),
-        ],
-    ),
-    (
-        "export",
-        &[
-            example("The whole fleet as one file, for git", "multibot export > bots.yaml"),
-            example("Whether it is still so", "multibot apply bots.yaml --dry-run --prune"),
-        ],
-    ),
-    (
-        "bot edit",
-        &[example(
-            "With an editor of your choice",
-            "EDITOR=nano multibot bot edit shop",
-        )],
-    ),
-    (
-        "schema",
-        &[example(
-            "For the completion of editors that speak yaml-language-server",
-            "multibot schema > multibot.schema.json",
-        )],
-    ),
-    (
-        "bot unset",
-        &[example(
-            "The built-in delay again, and no such variable any more",
-            "multibot bot unset shop restart.delay env.PORT",
-        )],
-    ),
-    (
         "bot set",
         &[
             example(
@@ -278,13 +245,6 @@ const TABLE: &[(&str, &[Example])] = &[
                 "From a pipe",
                 "pass show shop | multibot bot rotate-token shop --token -",
             ),
-        ],
-    ),
-    (
-        "apply",
-        &[
-            example("Create and update all bots of a folder", "multibot apply bot_configs"),
-            example("One file", "multibot apply bot_configs/shop.yaml"),
         ],
     ),
     (

@@ -1,0 +1,48 @@
+//! Examples of the verbs around the settings of a fleet.
+
+use super::{Example, example};
+
+pub(super) const TABLE: &[(&str, &[Example])] = &[
+    (
+        "apply",
+        &[
+            example("Create and update all bots of a folder", "multibot apply bot_configs"),
+            example("One file", "multibot apply bot_configs/shop.yaml"),
+        ],
+    ),
+    (
+        "explain",
+        &[
+            example("Why it does not run", "multibot explain shop"),
+            example("For a script", "multibot explain shop --json"),
+        ],
+    ),
+    (
+        "export",
+        &[
+            example("The whole fleet as one file, for git", "multibot export > bots.yaml"),
+            example("Whether it is still so", "multibot apply bots.yaml --dry-run --prune"),
+        ],
+    ),
+    (
+        "schema",
+        &[example(
+            "For the completion of editors that speak yaml-language-server",
+            "multibot schema > multibot.schema.json",
+        )],
+    ),
+    (
+        "bot edit",
+        &[example(
+            "With an editor of your choice",
+            "EDITOR=nano multibot bot edit shop",
+        )],
+    ),
+    (
+        "bot unset",
+        &[example(
+            "The built-in delay again, and no such variable any more",
+            "multibot bot unset shop restart.delay env.PORT",
+        )],
+    ),
+];
