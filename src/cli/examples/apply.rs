@@ -6,6 +6,10 @@ pub(super) const TABLE: &[(&str, &[Example])] = &[
     (
         "apply",
         &[
+            example(
+                "What would change, and be removed",
+                "multibot apply bots.yaml --dry-run --prune",
+            ),
             example("Create and update all bots of a folder", "multibot apply bot_configs"),
             example("One file", "multibot apply bot_configs/shop.yaml"),
         ],
@@ -19,10 +23,10 @@ pub(super) const TABLE: &[(&str, &[Example])] = &[
     ),
     (
         "export",
-        &[
-            example("The whole fleet as one file, for git", "multibot export > bots.yaml"),
-            example("Whether it is still so", "multibot apply bots.yaml --dry-run --prune"),
-        ],
+        &[example(
+            "The whole fleet as one file, for git",
+            "multibot export > bots.yaml",
+        )],
     ),
     (
         "schema",
