@@ -37,10 +37,7 @@ pub(super) const TABLE: &[(&str, &[Example])] = &[
     ),
     (
         "bot edit",
-        &[example(
-            "With an editor of your choice",
-            "EDITOR=nano multibot bot edit shop",
-        )],
+        &[example("With the editor that $EDITOR names", "multibot bot edit shop")],
     ),
     (
         "bot unset",
