@@ -10,6 +10,7 @@ mod blocklist;
 mod bot;
 mod credentials;
 mod history;
+mod import;
 mod ipc;
 mod people;
 mod queue;
@@ -23,7 +24,8 @@ pub use bot::{BotVerb, Chosen, Create, Named, RotateToken};
 pub use credentials::{
     CredentialsFileArgs, CredentialsList, CredentialsRemove, CredentialsSet, CredentialsVerb, FieldOf, Preferred,
 };
-pub use history::{Check, Events, Metrics};
+pub use history::{Audit, AuditVerb, Check, Events, Metrics};
+pub use import::{ImportDotenv, ImportVerb};
 pub use ipc::IpcVerb;
 pub use people::{AdminVerb, PermissionVerb};
 pub use queue::{Picked, Queue, QueueVerb};
@@ -170,6 +172,15 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+
+    /// Make bots of what another tool had
+    #[command(
+        subcommand,
+        arg_required_else_help = true,
+        subcommand_value_name = "COMMAND",
+        after_long_help = examples::text("import")
+    )]
+    Import(ImportVerb),
 
     /// Print the JSON Schema of a bot's YAML file, for editors
     #[command(after_long_help = examples::text("schema"))]
@@ -442,21 +453,6 @@ pub struct Logs {
     pub grep: Option<regex_lite::Regex>,
 
     /// Print JSON for scripts, one object on each line
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct Audit {
-    /// Only what concerns this bot
-    #[arg(long, value_name = "BOT")]
-    pub bot: Option<BotId>,
-
-    /// How many entries to show, the newest ones
-    #[arg(short = 'n', long = "lines", value_name = "N", default_value = "50", value_parser = values::count)]
-    pub lines: u32,
-
-    /// Print JSON for scripts
     #[arg(long)]
     pub json: bool,
 }

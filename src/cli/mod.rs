@@ -98,6 +98,7 @@ fn run(mut cli: Cli) -> Result<Exit, Failure> {
         Verb::Status(status) => commands::status::run(&client, &status),
         Verb::List(list) => commands::list::run(&client, &list),
         Verb::Bot(verb) => commands::bot::run(&client, verb),
+        Verb::Import(verb) => commands::import::run(&client, &verb),
         Verb::Schema => commands::schema(),
         Verb::Explain { bot, json } => commands::explain::run(&client, &bot, json),
         Verb::Export(export) => commands::export::run(&client, &export),

@@ -257,7 +257,7 @@ mod tests {
             ),
             (
                 "multibot --home x",
-                "'multibot' needs a command [commands: up, start, stop, restart, upgrade, status, list, bot, apply, explain, schema, export, blocklist, admin, permission, credentials, logs, send, queue, alerts, ipc, metrics, check, events, audit, completions, help]; see multibot --help",
+                "'multibot' needs a command [commands: up, start, stop, restart, upgrade, status, list, bot, apply, explain, import, schema, export, blocklist, admin, permission, credentials, logs, send, queue, alerts, ipc, metrics, check, events, audit, completions, help]; see multibot --help",
             ),
             (
                 "multibot bot create a --tokn 1:b",

@@ -25,7 +25,7 @@ mod room;
 mod schema;
 
 pub use alerts::Alerts;
-pub use audit::{Audit, AuditEntry};
+pub use audit::{Audit, AuditEntry, AuditQuery, Chain};
 pub use blocklist::{BlockedCounts, BlockedTarget, Blocklist};
 pub use bots::{BotRecord, Bots, NewBot, Put, Which};
 pub use credentials::Credentials;

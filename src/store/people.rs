@@ -275,7 +275,7 @@ mod tests {
             "77 (@bob) is no admin any more"
         );
         assert_eq!(people.load().unwrap(), people::People::default());
-        let audit = store.audit().recent(None, 10).unwrap();
+        let audit = store.audit().recent(&crate::store::AuditQuery::default(), 10).unwrap();
         let lines: Vec<String> = audit
             .iter()
             .map(|it| format!("{} {} {}", it.actor, it.action, it.detail))

@@ -33,6 +33,8 @@ mod history;
 #[cfg(test)]
 mod home;
 #[cfg(test)]
+mod import;
+#[cfg(test)]
 mod init;
 #[cfg(test)]
 mod judged;

@@ -70,6 +70,12 @@ fn an_admin_does_the_same_in_a_chat_and_it_is_stored() {
     assert!(say(&home, "one", "7", "?refresh").contains("for admins only"));
     let audit = home.ok(&["audit"]).out;
     assert!(audit.contains("in chat loopback of two"), "{audit}");
+    let by_seven = home.ok(&["audit", "--actor", "7", "--since", "1h", "--json"]).records();
+    assert!(
+        !by_seven.is_empty() && by_seven.iter().all(|it| it["actor"] == "7"),
+        "{by_seven:?}"
+    );
+    assert!(home.ok(&["audit", "verify"]).out.contains("the audit is whole"));
     // A supervisor that was killed in between tells nothing else, and a new run knows.
     home.kill_supervisor();
     home.ok(&["admin", "add", "10"]);

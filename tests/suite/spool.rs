@@ -386,10 +386,14 @@ fn a_shutdown_that_was_not_read_does_not_reach_the_next_run() {
 #[test]
 fn what_a_bot_says_before_its_start_is_reported_is_not_lost() {
     // All of them are made to fail at one moment here, and nobody is to be slowed down by that.
-    let home = Home::with_settings(&format!("{FAST}alerts: {{rules: {{outage: {{enabled: false}}}}}}\n"));
+    let settings = |timeout: &str| {
+        let fast = FAST.replace("defaults:\n", &format!("defaults:\n  heartbeat_timeout: {timeout}\n"));
+        format!("{fast}alerts: {{rules: {{outage: {{enabled: false}}}}}}\n")
+    };
+    let home = Home::with_settings(&settings("1h"));
     let script = home.script("quick", &format!("{WORDS}\nbeat; event ready\nexec sleep 100000"));
     let entry = |number: u32| {
-        let settings = "ready: {when: signal, timeout: 1h}, heartbeat_timeout: 1h";
+        let settings = "ready: {when: signal, timeout: 1h}";
         format!(
             "  - {{id: bot-{number}, {settings}, command: [/bin/sh, {}]}}\n",
             script.display()
@@ -403,13 +407,8 @@ fn what_a_bot_says_before_its_start_is_reported_is_not_lost() {
     home.ok(&["start", "--timeout", "30s"])
         .says(&["30 of 30 wanted bots running"]);
     // Their beats were heard as well: now each is missed.
-    home.write(
-        "bots.yaml",
-        &fs::read_to_string(&path)
-            .unwrap()
-            .replace("heartbeat_timeout: 1h", "heartbeat_timeout: 1ms"),
-    );
-    home.ok(&["apply", path.to_str().unwrap()]);
+    home.write("home/multibot.yaml", &settings("1ms"));
+    crate::harness::kill(home.supervisor_pid(), rustix::process::Signal::HUP);
     wait_until("every silence is noticed", &home, || {
         let status = home.status();
         let mut bots = status["bots"].as_array().unwrap().iter();

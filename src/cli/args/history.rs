@@ -1,8 +1,9 @@
-//! The verbs that look back: `metrics`, `events`, and `check`, which looks for a monitoring system.
+//! The verbs that look back: `metrics`, `events`, `audit`, and `check`, which looks for a monitoring system.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::values::{self, Since};
+use crate::cli::examples;
 use crate::model::bot::BotId;
 
 #[derive(Clone, Debug, Args)]
@@ -77,4 +78,43 @@ pub struct Check {
     /// Warn when a bot needs longer than this to start
     #[arg(long, value_name = "TIME", value_parser = crate::model::units::parse_duration, default_value = "1m")]
     pub warn_start: std::time::Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum AuditVerb {
+    /// Say whether the audit is as it was written
+    ///
+    /// Each entry bears a hash over the one before it. An entry that was changed or taken away, and an end that was cut
+    /// off, show; exit code 1 then.
+    #[command(after_long_help = examples::text("audit verify"))]
+    Verify,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Audit {
+    #[command(subcommand)]
+    pub verb: Option<AuditVerb>,
+
+    /// Only what was done since then
+    ///
+    /// A time such as 2026-11-23T08:00:00Z, or how long ago: 10m, 2h, 7d.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Since>,
+
+    /// Only what was done by whom this is a part of the name
+    #[arg(long, value_name = "TEXT")]
+    pub actor: Option<String>,
+
+    /// Only what concerns this bot
+    #[arg(long, value_name = "BOT")]
+    pub bot: Option<BotId>,
+
+    /// How many entries to show, the newest ones
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value = "50", value_parser = values::count)]
+    pub lines: u32,
+
+    /// Print JSON for scripts
+    #[arg(long)]
+    pub json: bool,
 }

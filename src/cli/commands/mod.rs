@@ -11,6 +11,7 @@ pub(super) mod credentials;
 pub(super) mod events;
 pub(super) mod explain;
 pub(super) mod export;
+pub(super) mod import;
 pub(super) mod ipc;
 pub(super) mod list;
 pub(super) mod logs;

@@ -46,4 +46,25 @@ pub(super) const TABLE: &[(&str, &[Example])] = &[
             "multibot bot unset shop restart.delay env.PORT",
         )],
     ),
+    (
+        "audit verify",
+        &[example("Whether somebody has changed it", "multibot audit verify")],
+    ),
+    (
+        "import",
+        &[example(
+            "What an .env file would become",
+            "multibot import dotenv .env --dry-run",
+        )],
+    ),
+    (
+        "import dotenv",
+        &[
+            example("The built-in bot for each token", "multibot import dotenv .env"),
+            example(
+                "A program of your own for each",
+                "multibot import dotenv .env --name shop -- node worker.js",
+            ),
+        ],
+    ),
 ];

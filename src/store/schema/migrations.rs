@@ -28,6 +28,10 @@ pub(in crate::store) const MIGRATIONS: &[Migration] = &[
         version: Version(1005),
         sql: PEOPLE,
     },
+    Migration {
+        version: Version(1006),
+        sql: "ALTER TABLE audit_log ADD COLUMN hash TEXT",
+    },
 ];
 
 /// Who may do what in chats. Users are what their platforms call them; a name is kept in small letters without an @.

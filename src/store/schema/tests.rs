@@ -204,7 +204,10 @@ fn what_schema_1_wrote_is_still_read() {
     assert_eq!(names, ["starting", "running"]);
     assert_eq!(facts[0].run.as_ref().unwrap().as_str(), "01ARZ3NDEKTSV4RRFFQ69G5FAV");
     assert_eq!(facts[1].run, None);
-    assert_eq!(store.audit().recent(None, 10).unwrap()[0].action, "bot create");
+    assert_eq!(
+        store.audit().recent(&crate::store::AuditQuery::default(), 10).unwrap()[0].action,
+        "bot create"
+    );
     let counts = store
         .blocklist()
         .counts(Stamp::from_unix_ms(1_700_000_000_000))
