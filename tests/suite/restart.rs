@@ -41,6 +41,8 @@ fn a_killed_bot_is_replaced_and_counted() {
 fn a_crash_loop_backs_off_and_then_fails_with_its_reason_and_the_next_try() {
     let home = Home::new();
     home.create("shop", CRASHER);
+    // It dies before it counts as running, so that nobody sees it run.
+    home.set("shop", &["ready.min_uptime=10s"]);
     home.create("fine", SLEEPER);
     home.run(&["start"])
         .code(1)
