@@ -408,6 +408,13 @@ pub struct Status {
     #[arg(value_name = "BOT")]
     pub bots: Vec<BotId>,
 
+    /// Show it anew again and again, until Ctrl-C; names of bots come before this
+    ///
+    /// A terminal is cleared each time. A pipe or a file gets one table after the other, each below its time, and with
+    /// --json one object on each line. `multibot top` shows more, and obeys keys.
+    #[arg(long, value_name = "INTERVAL", value_parser = values::interval, num_args = 0..=1, default_missing_value = "2s")]
+    pub watch: Option<Duration>,
+
     /// Print JSON for scripts
     #[arg(long)]
     pub json: bool,

@@ -111,6 +111,7 @@ const TABLE: &[(&str, &[Example])] = &[
         &[
             example("How is everything", "multibot status"),
             example("Two bots only", "multibot status shop news"),
+            example("One bot, every five seconds", "multibot status shop --watch 5s"),
             example("For a script", "multibot --home /srv/bots status --json"),
         ],
     ),

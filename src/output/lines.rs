@@ -5,8 +5,11 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::style::Style;
 
 /// Why stdout did not take a text.
 #[derive(Debug, thiserror::Error)]
@@ -28,12 +31,33 @@ pub fn out(text: &str) -> Result<(), Error> {
 /// Whether somebody may still read stdout: a pipe whose other end was closed has no reader any more. For who waits
 /// for something to print.
 pub fn has_reader() -> bool {
+    has_reader_for(Duration::ZERO)
+}
+
+/// Waits this long, or until nobody reads stdout any more; whether somebody still may then.
+pub fn has_reader_for(time: Duration) -> bool {
     let stdout = io::stdout();
     let mut looked = [PollFd::new(&stdout, PollFlags::empty())];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // A time that is too long for the system is for ever.
+    let most = Timespec::try_from(time).ok();
     // What cannot be asked is found out by the next write.
-    poll(&mut looked, Some(&at_once)).is_err() || !looked[0].revents().contains(PollFlags::ERR)
+    poll(&mut looked, most.as_ref()).is_err() || !looked[0].revents().contains(PollFlags::ERR)
 }
+
+/// Clears the terminal that stdout is, for text from its first line on; what cannot be cleared goes on below.
+pub fn clear(style: &Style) -> Result<(), Error> {
+    if style.is_screen() {
+        let mut stdout = io::stdout().lock();
+        return stdout
+            .write_all(CLEAR)
+            .and_then(|()| stdout.flush())
+            .map_err(Error::Write);
+    }
+    Ok(())
+}
+
+/// To the first line, then everything from there on.
+const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
 
 /// Says something about the work to stderr. A closed stderr is no reason to stop the work.
 pub fn note(text: &str) {

@@ -15,7 +15,9 @@ mod table;
 
 pub use csv::{csv_line, csv_row};
 pub use json::{document, record};
-pub use lines::{Error, ask, error, has_reader, has_terminal, note, out, uncoloured, visible, wrapped};
+pub use lines::{
+    Error, ask, clear, error, has_reader, has_reader_for, has_terminal, note, out, uncoloured, visible, wrapped,
+};
 pub use plot::{Letters, Plot, Point};
 pub use progress::Progress;
 pub use style::{Paint, Style};

@@ -14,6 +14,7 @@ pub struct Style {
     has_colour: bool,
     width: Option<u16>,
     has_blocks: bool,
+    is_screen: bool,
 }
 
 /// What a piece of text means to the eye.
@@ -51,6 +52,7 @@ impl Style {
             has_colour: wants_colour(&env),
             width: size.map(|size| size.ws_col).filter(|columns| *columns > 0),
             has_blocks: is_utf8(&env),
+            is_screen: is_capable(&env),
         }
     }
 
@@ -60,6 +62,7 @@ impl Style {
             has_colour: false,
             width: None,
             has_blocks: false,
+            is_screen: false,
         }
     }
 
@@ -87,6 +90,11 @@ impl Style {
 
     pub fn has_colour(&self) -> bool {
         self.has_colour
+    }
+
+    /// Whether this is a terminal of which any place can be written to, not only the next line.
+    pub fn is_screen(&self) -> bool {
+        self.is_screen
     }
 
     /// `text` in its colour, or as it is where the stream has none.
@@ -136,8 +144,12 @@ impl Paint {
 /// empty or `dumb`.
 fn wants_colour(env: impl Fn(&str) -> Option<OsString>) -> bool {
     let refused = env("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let capable = env("TERM").is_some_and(|value| !value.is_empty() && value != "dumb");
-    capable && !refused
+    is_capable(&env) && !refused
+}
+
+/// Whether the terminal obeys more than line ends.
+fn is_capable(env: &impl Fn(&str) -> Option<OsString>) -> bool {
+    env("TERM").is_some_and(|value| !value.is_empty() && value != "dumb")
 }
 
 /// Whether the locale's letters are UTF-8: the first of these variables that is set decides.
@@ -158,6 +170,7 @@ impl Style {
             has_colour: true,
             width: Some(width),
             has_blocks: true,
+            is_screen: true,
         }
     }
 }

@@ -37,6 +37,17 @@ pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How long to wait between two looks. A shorter time would keep a processor busy and show no more.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(length) if length < INTERVAL_MIN => Err("write 100ms or more, such as 2s".to_owned()),
+        Ok(length) => Ok(length),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
 /// `KEY=VALUE`. Its `Debug` shows only the key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Assignment {
