@@ -411,7 +411,7 @@ pub struct Status {
     /// Show it anew again and again, until Ctrl-C; names of bots come before this
     ///
     /// A terminal is cleared each time. A pipe or a file gets one table after the other, each below its time, and with
-    /// --json one object on each line. `multibot top` shows more, and obeys keys.
+    /// --json one object on each line.
     #[arg(long, value_name = "INTERVAL", value_parser = values::interval, num_args = 0..=1, default_missing_value = "2s")]
     pub watch: Option<Duration>,
 
